@@ -1,0 +1,375 @@
+#!/usr/bin/python
+"""Ansible module: one node of the lab."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lab_node
+short_description: Start, change or remove one node of the lab
+description:
+  - A node is a process in its own network, mount, pid, uts and ipc namespaces, on an overlay of a shared root filesystem
+    and a disk of its own, that runs sshd. It outlives the Ansible run. What is true is read from the kernel.
+  - V(present) starts a node that is down, whose sshd does not answer or whose settings changed (its disk is kept unless
+    the disk's size, its kind or the root filesystem changed), and sets its link's rate without a restart.
+  - V(absent) ends the node and removes its link and its folder.
+options:
+  state:
+    description: Whether the node should be there.
+    type: str
+    choices: [present, absent]
+    default: present
+  name:
+    description: The node's hostname.
+    type: str
+    required: true
+  dir:
+    description: Folder of the lab; the node's is C(nodes/<name>) in it.
+    type: path
+    required: true
+  address:
+    description: The node's IPv4 address.
+    type: str
+  prefix:
+    description: Prefix length of the lab's network.
+    type: int
+  gateway:
+    description: The controller's address, the node's default route.
+    type: str
+  bridge:
+    description: The bridge to join.
+    type: str
+  link:
+    description: Name of the machine's end of the node's link.
+    type: str
+  link_rate:
+    description: Rate in both directions, as tc writes it, or V(unlimited).
+    type: str
+    default: unlimited
+  hosts:
+    description: All nodes, C(name) and C(address), for /etc/hosts.
+    type: list
+    elements: dict
+    default: []
+  authorized_key:
+    description: File with the public key that may log in as root.
+    type: path
+  rootfs:
+    description: The shared root filesystem.
+    type: path
+  env:
+    description: The shared vLLM environment, mounted read-only at /opt/plumbline/vllm; empty for none.
+    type: str
+    default: ""
+  disk:
+    description: V(loop) for a sparse ext4 image, V(tmpfs) for memory.
+    type: str
+    choices: [loop, tmpfs]
+    default: loop
+  disk_size:
+    description: Size of the node's disk.
+    type: str
+    default: 6G
+  shm_size:
+    description: Size of the node's /dev/shm.
+    type: str
+    default: 4G
+  init:
+    description: The script that becomes the node's first process.
+    type: path
+  timeout:
+    description: Seconds to wait for sshd.
+    type: int
+    default: 30
+author: [Plumbline]
+"""
+
+EXAMPLES = r"""
+- name: Start a node
+  lab_node:
+    name: lab1
+    dir: /var/lib/plumbline-lab/lab
+    address: 10.98.0.11
+    prefix: 16
+    gateway: 10.98.255.254
+    bridge: labbr0
+    link: labh1
+    link_rate: 1gbit
+    hosts: [{name: lab1, address: 10.98.0.11}]
+    authorized_key: /var/lib/plumbline-lab/lab/id_ed25519.pub
+    rootfs: /root/.cache/plumbline/rootfs-0123456789ab
+    init: /srv/plumbline/roles/lab/files/node-init.sh
+
+- name: Remove a node
+  lab_node:
+    name: lab1
+    dir: /var/lib/plumbline-lab/lab
+    state: absent
+"""
+
+RETURN = r"""
+pid:
+  description: The node's first process as the machine counts; null when the node is down. C(nsenter -a -t <pid>) enters.
+  returned: success
+  type: int
+hostkey:
+  description: The node's public host key, type and key; null before it is made.
+  returned: success
+  type: str
+done:
+  description: What was, or in check mode would be, done.
+  returned: success
+  type: list
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline import lab, lab_host
+
+
+def answers(address, seconds):
+    """Say whether an SSH server greets at the address within the time."""
+
+    def greets():
+        try:
+            with socket.create_connection((address, 22), timeout=1) as stream:
+                stream.settimeout(2)
+                return stream.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    return lab_host.wait_until(greets, seconds)
+
+
+class Node:
+    """One node: what it should be (the module's arguments) against what it is."""
+
+    def __init__(self, params):
+        self.want = params
+        self.dir = os.path.join(params["dir"], "nodes", params["name"])
+        self.done = []
+
+    def path(self, name):
+        """Return the path of a file in the node's folder."""
+        return os.path.join(self.dir, name)
+
+    def settings(self):
+        """Return what a running node cannot take over without a restart."""
+        with open(self.want["init"], encoding="utf-8") as handle:
+            script = handle.read()
+        keys = ("address", "prefix", "gateway", "rootfs", "env", "disk", "shm_size")
+        wanted = {key: self.want[key] for key in keys}
+        return dict(wanted, disk_size=lab.parse_size(self.want["disk_size"]), init=script)
+
+    def known(self):
+        """Return the settings the node was started with, {} when there are none."""
+        try:
+            return json.loads(lab_host.read(self.path("node.json"), "{}"))
+        except ValueError:
+            return {}
+
+    def present(self, check_mode):
+        """Make it so, or note what there is to do."""
+        pid, known, wanted = lab_host.pid1(self.dir), self.known(), self.settings()
+        why = None
+        if pid is None:
+            why = "start"
+        elif known != wanted:
+            why = "restart: %s changed" % ", ".join(sorted(k for k in wanted if known.get(k) != wanted[k]))
+        elif not os.path.exists("/sys/class/net/" + self.want["link"]):
+            why = "restart: its link %s is gone" % self.want["link"]
+        elif not answers(self.want["address"], 2):
+            why = "restart: its sshd did not answer at %s" % self.want["address"]
+        if why:
+            self.done.append(why)
+            if not check_mode:
+                self.start(known, wanted)
+        elif self.hosts_text() != lab_host.read("/proc/%d/root/etc/hosts" % pid):
+            self.done.append("write /etc/hosts")
+            if not check_mode:
+                self.write("hosts", self.hosts_text())
+                with open("/proc/%d/root/etc/hosts" % pid, "w", encoding="utf-8") as handle:
+                    handle.write(self.hosts_text())
+        self.shape(check_mode)
+
+    def start(self, known, wanted):
+        """Start the node from nothing or from what was left of it."""
+        lab_host.stop_node(self.dir, self.want["address"])
+        lab_host.delete_link(self.want["link"])
+        lab_host.release_loops(self.dir)
+        os.makedirs(self.dir, mode=0o755, exist_ok=True)
+        self.make_disk(known, wanted)
+        if not os.path.exists(self.path("hostkey.pub")):
+            for name in ("hostkey", "hostkey.pub"):
+                if os.path.exists(self.path(name)):
+                    os.unlink(self.path(name))
+            comment = "root@" + self.want["name"]
+            lab_host.call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", self.path("hostkey"))
+        self.write("hosts", self.hosts_text())
+        self.write("authorized_keys", lab_host.read(self.want["authorized_key"]))
+        self.spawn(wanted)
+        self.write("node.json", json.dumps(wanted))
+
+    def make_disk(self, known, wanted):
+        """Make the disk, keeping a disk that fits: same kind, size and root filesystem below it."""
+        image = self.path("disk.img")
+        if any(known.get(key) != wanted[key] for key in ("disk", "disk_size", "rootfs")) and os.path.exists(image):
+            os.unlink(image)
+        if wanted["disk"] != "loop" or os.path.exists(image):
+            return
+        part = image + ".part"
+        with open(part, "wb") as handle:
+            handle.truncate(wanted["disk_size"])
+        # No journal: the disk is remade rather than repaired. No reserve: the whole size is the node's.
+        options = ["-q", "-F", "-m", "0", "-i", "65536", "-O", "^has_journal", "-E", "nodiscard"]
+        lab_host.call("mkfs.ext4", *options, part)
+        os.rename(part, image)
+
+    def spawn(self, wanted):
+        """Start the first process and connect it."""
+        env = {
+            "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin",
+            lab_host.MARKER: self.dir,
+            "NODE_NAME": self.want["name"],
+            "NODE_ROOTFS": wanted["rootfs"],
+            "NODE_ENV": wanted["env"],
+            "NODE_DISK": wanted["disk"],
+            "NODE_SIZE": str(wanted["disk_size"]),
+            "NODE_SHM": str(lab.parse_size(wanted["shm_size"])),
+        }
+        argv = ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--propagation", "private"]
+        with open(self.path("init.log"), "wb") as log:
+            child = subprocess.Popen(
+                [*argv, "/bin/sh", self.want["init"]],
+                env=env,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        # poll() also collects a child that has died
+        pid = lab_host.wait_until(lambda: child.poll() is not None or lab_host.pid1(self.dir), 10)
+        if child.poll() is not None or not isinstance(pid, int) or pid is True:
+            raise lab_host.HostError(self.failure("did not start"))
+        self.connect(pid)
+        if not answers(self.want["address"], self.want["timeout"]):
+            raise lab_host.HostError(self.failure("has no sshd answering after %d s" % self.want["timeout"]))
+
+    def failure(self, what):
+        """Return a sentence with the last words of the node's start."""
+        words = lab_host.read(self.path("init.log")).strip()[-1500:] or "nothing"
+        return "node %s %s; it said: %s (%s)" % (self.want["name"], what, words, self.path("init.log"))
+
+    def connect(self, pid):
+        """Give the node its link, address and route."""
+        want = self.want
+        lab_host.call("ip", "link", "add", want["link"], "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        lab_host.call("ip", "link", "set", want["link"], "master", want["bridge"], "up")
+        inside = ["nsenter", "--net", "--target", str(pid), "ip", "-batch", "-"]
+        script = "link set lo up\naddress add %s/%d dev eth0\nlink set eth0 up\nroute add default via %s\n"
+        lab_host.call(*inside, input=script % (want["address"], want["prefix"], want["gateway"]))
+
+    def shape(self, check_mode):
+        """Set the rate of both ends: the node's own for what it sends, the machine's for what it receives."""
+        want = lab.parse_rate(self.want["link_rate"])
+        pid = lab_host.pid1(self.dir)
+        if pid is None:  # check mode, not started
+            return
+        ends = [(["nsenter", "--net", "--target", str(pid), "tc"], "eth0"), (["tc"], self.want["link"])]
+        for tc, device in ends:
+            have = lab.shaped_rate(lab_host.json_of(*tc, "-j", "qdisc", "show", "dev", device))
+            # tc keeps bytes per second: a rate may have been rounded down to one
+            if have == want or (have and want and have // 8 == want // 8):
+                continue
+            self.done.append("set the rate of %s to %s" % (device, self.want["link_rate"]))
+            if check_mode:
+                continue
+            if want is None:
+                lab_host.call(*tc, "qdisc", "delete", "dev", device, "root")
+            else:
+                rate = ["rate", "%dbit" % want, "burst", str(lab.tbf_burst(want)), "latency", lab.TBF_LATENCY]
+                lab_host.call(*tc, "qdisc", "replace", "dev", device, "root", "tbf", *rate)
+
+    def absent(self, check_mode):
+        """Remove the node."""
+        running = bool(lab_host.marked(self.dir))
+        if running or os.path.lexists(self.dir):
+            self.done.append("remove")
+            if not check_mode:
+                address = self.want["address"] or self.known().get("address") or "0.0.0.0"
+                lab_host.stop_node(self.dir, address)
+                if self.want["link"]:
+                    lab_host.delete_link(self.want["link"])
+                lab_host.release_loops(self.dir)
+                lab_host.remove_tree(self.dir)
+
+    def hosts_text(self):
+        """Return the node's /etc/hosts."""
+        lines = ["127.0.0.1 localhost"] + ["%s %s" % (item["address"], item["name"]) for item in self.want["hosts"]]
+        return "\n".join(lines) + "\n"
+
+    def write(self, name, text):
+        """Write a file of the node's folder."""
+        with open(self.path(name), "w", encoding="utf-8") as handle:
+            handle.write(text)
+
+    def result(self):
+        """Return the module's result."""
+        key = lab_host.read(self.path("hostkey.pub")).split()
+        return {
+            "changed": bool(self.done),
+            "done": self.done,
+            "pid": lab_host.pid1(self.dir),
+            "hostkey": " ".join(key[:2]) or None,
+        }
+
+
+def main():
+    """Run the module."""
+    needed = ["address", "prefix", "gateway", "bridge", "link", "authorized_key", "rootfs", "init"]
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "name": {"type": "str", "required": True},
+            "dir": {"type": "path", "required": True},
+            "address": {"type": "str"},
+            "prefix": {"type": "int"},
+            "gateway": {"type": "str"},
+            "bridge": {"type": "str"},
+            "link": {"type": "str"},
+            "link_rate": {"type": "str", "default": "unlimited"},
+            "hosts": {"type": "list", "elements": "dict", "default": []},
+            "authorized_key": {"type": "path", "no_log": False},
+            "rootfs": {"type": "path"},
+            "env": {"type": "str", "default": ""},
+            "disk": {"type": "str", "choices": ["loop", "tmpfs"], "default": "loop"},
+            "disk_size": {"type": "str", "default": "6G"},
+            "shm_size": {"type": "str", "default": "4G"},
+            "init": {"type": "path"},
+            "timeout": {"type": "int", "default": 30},
+        },
+        required_if=[("state", "present", needed)],
+        supports_check_mode=True,
+    )
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        module.fail_json(msg="lab nodes are made by root with unshare (package util-linux)")
+    node = Node(module.params)
+    try:
+        if module.params["state"] == "present":
+            node.present(module.check_mode)
+        else:
+            node.absent(module.check_mode)
+    except (lab.LabError, lab_host.HostError) as error:
+        module.fail_json(msg=str(error), done=node.done)
+    except OSError as error:
+        module.fail_json(msg="node %s: %s" % (module.params["name"], error), done=node.done)
+    module.exit_json(**node.result())
+
+
+if __name__ == "__main__":
+    main()

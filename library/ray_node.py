@@ -1,0 +1,148 @@
+#!/usr/bin/python
+"""Ansible module: one node of a Ray cluster, present or absent."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ray_node
+short_description: start or stop the Ray node that vLLM's workers run in
+description:
+  - Starts C(ray start --block) detached, marked with the serving run's id, and waits until the raylet listens.
+  - Idempotent, a node that already runs under the same id and address is left alone.
+  - The end of a serving run is M(vllm_processes), which ends Ray together with everything else of the run.
+options:
+  program: {description: Path of the C(ray) command., type: path, required: true}
+  role: {description: Head or worker., type: str, choices: [head, worker], required: true}
+  serve_id: {description: Id that marks every process of the serving run., type: str, required: true}
+  head_address: {description: Address of the head node., type: str, required: true}
+  node_ip: {description: This node's address as the other nodes reach it., type: str, required: true}
+  port: {description: Port of the head's control store., type: int, default: 6379}
+  slots: {description: How many ranks may run on this node., type: int, required: true}
+  memory_bytes: {description: Memory that Ray may schedule; without it each raylet claims all of the machine., type: int, required: true}
+  object_store_bytes: {description: Size of Ray's shared-memory object store., type: int, required: true}
+  env: {description: Environment for Ray and the workers it starts., type: dict, default: {}}
+  work_dir: {description: Folder for the log., type: path, required: true}
+  timeout_s: {description: Seconds to wait for the raylet., type: int, default: 60}
+author: [Plumbline]
+"""
+
+EXAMPLES = r"""
+- name: Start the head of the Ray cluster
+  ray_node:
+    program: /opt/plumbline/vllm/bin/ray
+    role: head
+    serve_id: pp2_across
+    head_address: 10.98.0.11
+    node_ip: 10.98.0.11
+    slots: 1
+    memory_bytes: 2147483648
+    object_store_bytes: 134217728
+    work_dir: /var/lib/plumbline/serve/pp2_across
+"""
+
+RETURN = r"""
+pid: {description: Process id of C(ray start --block)., type: int, returned: when running}
+command: {description: The command., type: str, returned: always}
+log: {description: Path of the log on the node., type: str, returned: always}
+started: {description: Whether the node is up., type: bool, returned: always}
+"""
+
+import os
+import socket
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline import processes
+from ansible.module_utils.plumbline.net import interface_of
+from ansible.module_utils.plumbline.vllm_command import printable, ray_argv
+
+
+def raylet_of(serve_id):
+    """Return the pid of the marked raylet, or None."""
+    for pid in processes.marked(serve_id):
+        if processes.command_of(pid).split(" ")[0].endswith("raylet"):
+            return pid
+    return None
+
+
+def tail(path, lines=3):
+    """Return the last lines of a log as one line, or why it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return " | ".join(line.strip() for line in stream.read().splitlines()[-lines:] if line.strip())
+    except OSError as error:
+        return str(error)
+
+
+def reachable(address, port):
+    """Tell whether something accepts connections at ``address:port``."""
+    try:
+        with socket.create_connection((address, port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "program": {"type": "path", "required": True},
+            "role": {"type": "str", "choices": ["head", "worker"], "required": True},
+            "serve_id": {"type": "str", "required": True},
+            "head_address": {"type": "str", "required": True},
+            "node_ip": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 6379},
+            "slots": {"type": "int", "required": True},
+            "memory_bytes": {"type": "int", "required": True},
+            "object_store_bytes": {"type": "int", "required": True},
+            "env": {"type": "dict", "default": {}},
+            "work_dir": {"type": "path", "required": True},
+            "timeout_s": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    args = module.params
+    argv = ray_argv(
+        args["program"], args["role"], args["head_address"], args["node_ip"], args["port"], args["slots"],
+        args["memory_bytes"], args["object_store_bytes"],
+    )  # fmt: skip
+    log = os.path.join(args["work_dir"], "ray-%s.log" % args["role"])
+    env = dict(args["env"], VLLM_HOST_IP=args["node_ip"])
+    interface = interface_of(args["node_ip"])
+    if interface is None:
+        module.fail_json(msg="no interface of this node has the address %s: check ansible_host" % args["node_ip"])
+    for key in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"):
+        env.setdefault(key, interface)
+    result = {"command": printable(argv, env), "log": log, "started": False, "changed": False}
+
+    if raylet_of(args["serve_id"]):
+        module.exit_json(**dict(result, started=True, pid=processes.marked(args["serve_id"])[0]))
+    if module.check_mode:
+        module.exit_json(**dict(result, changed=True))
+    if not os.access(args["program"], os.X_OK):
+        module.fail_json(
+            msg="%s is not there. Ray left vLLM's dependencies at 0.18: install ray in the serving environment, "
+            "or use executor: mp" % args["program"],
+            **result,
+        )
+    try:
+        pid = processes.start(argv, args["serve_id"], processes.base_environment(env), log)
+    except OSError as error:
+        module.fail_json(msg="Ray cannot be started: %s" % error, **result)
+
+    deadline = time.monotonic() + args["timeout_s"]
+    while time.monotonic() < deadline:
+        if not processes.is_running(pid):
+            module.fail_json(msg="Ray ended while starting: %s" % tail(log), **result)
+        if raylet_of(args["serve_id"]) and reachable(args["head_address"], args["port"]):
+            module.exit_json(**dict(result, started=True, changed=True, pid=pid))
+        time.sleep(0.3)
+    module.fail_json(
+        msg="Ray %s on %s was not up after %d s: %s" % (args["role"], args["node_ip"], args["timeout_s"], tail(log)),
+        **result,
+    )
+
+
+if __name__ == "__main__":
+    main()

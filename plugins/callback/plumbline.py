@@ -1,0 +1,201 @@
+"""Keeps every fact the moment it is returned, and shows progress and verdicts."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+name: plumbline
+type: aggregate
+short_description: keep Plumbline facts and show one verdict line per measurement
+description:
+  - Writes each fact that a module returns to C(results/<run id>/facts/<host>/<kind>.<name>.json) at once, so that
+    nothing measured is lost when a later task, node or the run itself dies.
+  - Tasks that failed and hosts that stopped answering go to C(incidents.json), what was run to C(run.json).
+  - Prints one line per verdict and how long each phase took. Tokens and passwords never reach it; C(no_log) results are skipped.
+  - In check mode nothing is written.
+  - Sets E(PLUMBLINE_RUN_ID) and E(PLUMBLINE_RUN_DIR) for the run, from the environment or the time.
+options:
+  results_dir:
+    description: Folder for the runs; relative to the current directory.
+    default: results
+    env: [{name: PLUMBLINE_RESULTS_DIR}]
+    ini: [{section: plumbline, key: results_dir}]
+"""
+
+import json
+import os
+import re
+import tempfile
+import time
+from datetime import datetime, timezone
+
+import ansible.release
+from ansible import constants as C
+from ansible import context
+from ansible.module_utils.plumbline.fact import headline
+from ansible.plugins.callback import CallbackBase
+
+COLOURS = {
+    "healthy": C.COLOR_OK,
+    "degraded": C.COLOR_WARN,
+    "incomplete": C.COLOR_WARN,
+    "failed": C.COLOR_ERROR,
+    "skipped": C.COLOR_SKIP,
+}
+
+
+def now():
+    """Return the time as the facts write it."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def write_json(path, data):
+    """Write ``data`` to ``path`` so that a reader, or a full disk, never sees half a file."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".partial-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(data, stream, indent=2, sort_keys=True, allow_nan=False)
+            stream.write("\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def facts_in(result):
+    """Yield ``(kind, fact)`` for every Plumbline fact in a task result, loops included."""
+    for item in result.get("results") or [result]:
+        if isinstance(item, dict):
+            facts = (item.get("ansible_facts") or {}).get("plumbline") or {}
+            for kind, fact in facts.items():
+                if isinstance(fact, dict) and str(fact.get("schema", "")).startswith("plumbline."):
+                    yield kind, fact
+
+
+class CallbackModule(CallbackBase):
+    """The ``plumbline`` callback; see DOCUMENTATION."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "plumbline"
+    CALLBACK_NEEDS_ENABLED = False
+
+    def __init__(self):
+        super().__init__()
+        self.run = {}
+        self.incidents = []
+        self.dir = None
+        self.kept = 0
+        self._phase_clock = None
+        self._poll_clock = {}
+
+    # -- the run ---------------------------------------------------------------------------
+
+    def v2_playbook_on_start(self, playbook):
+        run_id = os.environ.get("PLUMBLINE_RUN_ID") or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", run_id):
+            self._display.warning("PLUMBLINE_RUN_ID=%r is no folder name; bad characters become '-'" % run_id)
+            run_id = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
+        self.dir = os.path.abspath(os.path.join(self.get_option("results_dir"), run_id))
+        os.environ["PLUMBLINE_RUN_ID"] = run_id
+        os.environ["PLUMBLINE_RUN_DIR"] = self.dir
+        arguments = context.CLIARGS
+        self.run = {
+            "run_id": run_id,
+            "started_at": now(),
+            "finished_at": None,
+            "playbook": os.path.basename(playbook._file_name),
+            "tags": list(arguments.get("tags") or []),
+            "skip_tags": list(arguments.get("skip_tags") or []),
+            "limit": arguments.get("subset"),
+            "inventory": [os.path.relpath(item) for item in arguments.get("inventory") or []],
+            "check": bool(arguments.get("check")),
+            "ansible_version": ansible.release.__version__,
+            "hosts": [],
+            "phases": [],
+        }
+
+    def v2_playbook_on_play_start(self, play):
+        self._end_phase()
+        hosts = play.get_variable_manager()._inventory.get_hosts(play.hosts)
+        if play.get_name().startswith("Prove") or not self.run["hosts"]:
+            self.run["hosts"] = sorted({host.name for host in hosts} - {"localhost"} | set(self.run["hosts"]))
+        self.run["phases"].append({"name": play.get_name(), "started_at": now(), "duration_s": None})
+        self._phase_clock = time.monotonic()
+
+    def v2_playbook_on_stats(self, stats):
+        self._end_phase()
+        self.run["finished_at"] = now()
+        self._save_run()
+        if self.kept:
+            self._display.display("plumbline: %d facts kept in %s" % (self.kept, os.path.relpath(self.dir)))
+
+    def _end_phase(self):
+        if self.run["phases"]:
+            self.run["phases"][-1]["duration_s"] = round(time.monotonic() - self._phase_clock, 3)
+
+    def _save_run(self):
+        if not self.run["check"] and (self.kept or self.incidents):
+            write_json(os.path.join(self.dir, "run.json"), self.run)
+
+    # -- what came back --------------------------------------------------------------------
+
+    def v2_runner_on_ok(self, result):
+        self._keep(result)
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        self._keep(result)
+        if not any(True for _ in facts_in(result.result)):
+            self._incident(result, "failed")
+
+    def v2_runner_on_unreachable(self, result):
+        self._incident(result, "unreachable")
+
+    def v2_runner_on_async_poll(self, result):
+        key = (result.host.get_name(), result.task._uuid)
+        started = self._poll_clock.setdefault(key, time.monotonic())
+        self._display.display(
+            "    %-12s %-44s %4d s so far" % (key[0], result.task.get_name()[:44], time.monotonic() - started),
+            color=C.COLOR_SKIP,
+        )
+
+    def _keep(self, result):
+        data = result.result
+        if data.get("_ansible_no_log"):
+            return
+        host = result.host.get_name()
+        for kind, fact in facts_in(data):
+            line = "  %-10s %-12s %-10s %-22s %6.1f s" % (
+                fact.get("status"), host, kind, fact.get("name"), fact.get("duration_s") or 0,
+            )
+            said = headline(fact)
+            self._display.display(
+                line + ("  " + said if said else ""), color=COLOURS.get(fact.get("status"), C.COLOR_ERROR)
+            )
+            if not self.run["check"]:
+                name = re.sub(r"[^a-z0-9_.]+", "_", str(fact.get("name")))
+                write_json(os.path.join(self.dir, "facts", host, "%s.%s.json" % (kind, name)), fact)
+                self.kept += 1
+                self._save_run()
+        if isinstance(data.get("plumbline_selection"), dict) and not self.run["check"]:
+            write_json(os.path.join(self.dir, "selection.json"), data["plumbline_selection"])
+
+    def _incident(self, result, state):
+        data = result.result
+        secret = data.get("_ansible_no_log")
+        message = "hidden: the task is marked no_log" if secret else str(data.get("msg") or data.get("stderr") or "")
+        role = result.task._role
+        self.incidents.append(
+            {
+                "host": result.host.get_name(),
+                "task": result.task.get_name(),
+                "role": role.get_name() if role else None,
+                "state": state,
+                "message": message[:2000],
+                "at": now(),
+            }
+        )
+        if not self.run["check"]:
+            write_json(os.path.join(self.dir, "incidents.json"), self.incidents)
+            self._save_run()

@@ -1,0 +1,24 @@
+"""Findings: sentences computed from the facts of one run, each with its arithmetic.
+
+A finding claims no more than the data supports: two layouts are called different only where the
+95 % intervals of their means do not overlap, and an estimate says what it leaves out. Where a
+claim lacks data, the finding says which. Standard library only.
+"""
+
+from __future__ import annotations
+
+from ansible.module_utils.plumbline.findings_fabric import fabric_findings
+from ansible.module_utils.plumbline.findings_layouts import layout_findings
+from ansible.module_utils.plumbline.report_records import collectives, layouts
+
+
+def findings(data):
+    """Return a list of ``{id, level, claim, arithmetic, missing}``, most telling first.
+
+    ``level``: ``supported`` (the data carries it), ``overlap`` (intervals overlap: no difference
+    shown), ``estimate`` (a model on measured numbers), ``warning`` (something does not fit), or
+    ``no data`` (``missing`` says what).
+    """
+    found = layouts(data)
+    fabric = collectives(data)
+    return layout_findings(found) + fabric_findings(found, fabric)

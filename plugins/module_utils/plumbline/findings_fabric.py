@@ -1,0 +1,246 @@
+"""Findings about the fabric, and what its latency explains of a layout's time per token.
+
+Tensor parallelism all-reduces twice a layer and once after the embedding, so a token costs
+``2 × layers + 1`` all-reduces of ``hidden_size × bytes`` each; a pipeline sends its activations
+``PP - 1`` times a token. Multiplied by measured latencies that is the least that communication
+adds; it leaves out everything that waits for it (scheduling, serialisation, imbalance).
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from ansible.module_utils.plumbline.fact import PASSING
+from ansible.module_utils.plumbline.findings_layouts import finding, mean
+from ansible.module_utils.plumbline.report_format import digits, factor, size
+from ansible.module_utils.plumbline.report_records import describe, latency_at, num
+
+
+def pick(fabric, op, scope):
+    """Return the passing collective of this operation and scope with the highest 8 B latency.
+
+    Within nodes there is one for each node; the slowest node is the one that a layout waits for.
+    """
+    found = [item for item in fabric if item["op"] == op and item["scope"] == scope and item["status"] in PASSING]
+    return max(found, key=lambda item: item["latency_8b_us"] or 0, default=None)
+
+
+def fabric_findings(found, fabric):
+    """Return the findings about these collectives, and about these layouts' communication."""
+    result = []
+    for op in sorted({item["op"] for item in fabric}):
+        result += _crossing(op, pick(fabric, op, "within"), pick(fabric, op, "across"))
+    result += _line_rate(fabric)
+    reduces = pick(fabric, "all_reduce", "within"), pick(fabric, "all_reduce", "across")
+    for layout in found:
+        if layout["usable"] and (layout["nodes"] or 0) > 1:
+            result += _per_token(layout, found, *reduces) if (layout["tp"] or 0) > 1 else []
+            result += _pipeline(layout, pick(fabric, "sendrecv", "across")) if (layout["pp"] or 0) > 1 else []
+    return result
+
+
+def _crossing(op, within, across):
+    if not within or not across:
+        lacking = [scope for scope, item in (("within", within), ("across", across)) if not item]
+        yield finding(
+            "fabric.crossing.%s" % op,
+            "no data",
+            "What crossing nodes costs in %s is not known." % op,
+            missing="a passing %s fact %s nodes" % (op, " and ".join(lacking)),
+        )
+        return
+    before, after = within["latency_8b_us"], across["latency_8b_us"]
+    if before and after:
+        yield finding(
+            "fabric.latency.%s" % op,
+            "supported",
+            "Crossing nodes takes the latency of an 8 B %s from %s to %s, %s."
+            % (op, digits(before, "µs"), digits(after, "µs"), factor(after / before)),
+            "%s / %s = %s (medians; within: %s on %s, %s ranks; across: %s ranks on %s nodes)"
+            % (
+                digits(after),
+                digits(before),
+                digits(after / before),
+                within["name"],
+                within["host"],
+                digits(within["ranks"]),
+                digits(across["ranks"]),
+                digits(across["nodes"]),
+            ),
+        )
+    high, low = within["peak_busbw_gbps"], across["peak_busbw_gbps"]
+    if high and low:
+        yield finding(
+            "fabric.bandwidth.%s" % op,
+            "supported",
+            "Peak bus bandwidth of %s is %s within a node and %s across nodes, %s."
+            % (op, digits(high, "GB/s"), digits(low, "GB/s"), factor(high / low)),
+            "%s / %s = %s (GB/s = 10⁹ bytes per second)" % (digits(high), digits(low), digits(high / low)),
+        )
+
+
+def _line_rate(fabric):
+    """Yield peak bus bandwidth against the rate of the link that it crosses.
+
+    Bus bandwidth of a ring is what each rank sends per second, hence what each node's link carries
+    when the ring crosses it once.
+    """
+    for item in fabric:
+        if item["scope"] != "across" or item["status"] not in PASSING or not item["peak_busbw_gbps"]:
+            continue
+        rate = item["link_rate_gbit_s"]
+        if not rate:
+            yield finding(
+                "fabric.line_rate.%s" % item["op"],
+                "no data",
+                "No baseline for %s across nodes: %s is reported, not judged."
+                % (item["op"], digits(item["peak_busbw_gbps"], "GB/s")),
+                missing="context.link_rate_gbit_s in the collective's fact",
+            )
+            continue
+        share = item["peak_busbw_gbps"] * 8 / rate
+        yield finding(
+            "fabric.line_rate.%s" % item["op"],
+            "supported" if share <= 1.02 else "warning",
+            "%s across nodes reaches %s %% of the link's %s Gbit/s%s."
+            % (
+                item["op"],
+                digits(share * 100),
+                digits(rate),
+                "" if share <= 1.02 else ", which is more than the link: the rate or the path is not what it seems",
+            ),
+            "%s GB/s × 8 = %s Gbit/s; / %s" % (digits(item["peak_busbw_gbps"]), digits(share * rate), digits(rate)),
+        )
+
+
+def _message(layout):
+    """Return ``(bytes, how)`` of the message that a token sends; 8 B, the least, without a hidden size."""
+    if layout["hidden_size"] and layout["dtype_bytes"]:
+        value = layout["hidden_size"] * layout["dtype_bytes"]
+        return value, "hidden size %d × %s B = %s" % (layout["hidden_size"], digits(layout["dtype_bytes"]), size(value))
+    return 8, "the hidden size is not in the fact, so the smallest swept message stands in: a lower bound"
+
+
+def _per_token(layout, found, within, across):
+    name = "layouts.communication.%s" % layout["name"]
+    claim = "How much of a token's time in %s is all-reduce latency is not known." % layout["name"]
+    message, how = _message(layout)
+    swept, after = latency_at(across, message) if across else (None, None)
+    lacking = []
+    if not layout["layers"]:
+        lacking.append("context.model_layers in the benchmark's fact")
+    if not after:
+        lacking.append("a passing all_reduce fact across nodes with a sweep")
+    if lacking:
+        yield finding(name, "no data", claim, missing=" and ".join(lacking))
+        return
+    count = 2 * layout["layers"] + 1
+    cost = count * after / 1000
+    tpot = mean(layout, "tpot_ms")
+    arithmetic = "2 × %d + 1 = %d all-reduces a token; × %s µs (median at %s; %s) = %s ms" % (
+        layout["layers"],
+        count,
+        digits(after),
+        size(swept),
+        how,
+        digits(cost),
+    )
+    text = "%s sends %d all-reduces a token: at the measured %s each that is %s a token" % (
+        describe(layout),
+        count,
+        digits(after, "µs"),
+        digits(cost, "ms"),
+    )
+    if tpot:
+        text += ", %s %% of its TPOT of %s" % (digits(100 * cost / tpot), digits(tpot, "ms"))
+        arithmetic += "; %s / %s = %s %%" % (digits(cost), digits(tpot), digits(100 * cost / tpot))
+    if across["ranks"] and layout["ranks"] and across["ranks"] != layout["ranks"]:
+        text += " (measured with %d ranks, the layout has %d)" % (across["ranks"], layout["ranks"])
+    yield finding(name, "estimate", text + ".", arithmetic)
+    yield from _against_twin(layout, found, within, message, after, count, tpot)
+
+
+def _against_twin(layout, found, within, message, after, count, tpot):
+    """Compare the predicted cost of crossing with the TPOT difference to the same TP and PP on one node."""
+    name = "layouts.crossing_explained.%s" % layout["name"]
+    twin = next(
+        (
+            other
+            for other in found
+            if other["usable"] and other["nodes"] == 1 and (other["tp"], other["pp"]) == (layout["tp"], layout["pp"])
+        ),
+        None,
+    )
+    _swept, before = latency_at(within, message) if within else (None, None)
+    base = mean(twin, "tpot_ms") if twin else None
+    if not twin or not before or not base or not tpot:
+        lacking = []
+        if not base:
+            lacking.append("a benchmark of TP %s, PP %s on one node" % (layout["tp"], layout["pp"]))
+        if not before:
+            lacking.append("a passing all_reduce fact within a node")
+        if not tpot:
+            lacking.append("this layout's tpot_ms")
+        yield finding(
+            name,
+            "no data",
+            "No baseline for %s: what crossing nodes adds to its TPOT cannot be told." % layout["name"],
+            missing=" and ".join(lacking),
+        )
+        return
+    predicted, seen = count * (after - before) / 1000, tpot - base
+    arithmetic = "%d × (%s − %s) µs = %s ms; TPOT %s − %s (%s) = %s ms" % (
+        count,
+        digits(after),
+        digits(before),
+        digits(predicted),
+        digits(tpot),
+        digits(base),
+        twin["name"],
+        digits(seen),
+    )
+    if seen <= 0:
+        claim = "%s has no higher TPOT than %s: crossing nodes cost nothing that shows." % (
+            layout["name"],
+            twin["name"],
+        )
+    else:
+        claim = "Crossing nodes adds %s to the TPOT of %s over %s; all-reduce latency predicts %s of it, %s %%" % (
+            digits(seen, "ms"),
+            layout["name"],
+            twin["name"],
+            digits(predicted, "ms"),
+            digits(100 * predicted / seen),
+        )
+        if layout["executor"] != twin["executor"]:
+            claim += " (the executor differs too: %s, %s)" % (layout["executor"], twin["executor"])
+        claim += "."
+    yield finding(name, "estimate", claim, arithmetic)
+
+
+def _pipeline(layout, across):
+    name = "layouts.pipeline.%s" % layout["name"]
+    message, how = _message(layout)
+    swept, latency = latency_at(across, message) if across else (None, None)
+    tpot = mean(layout, "tpot_ms")
+    if not latency or not tpot:
+        lacking = "a passing sendrecv fact across nodes with a sweep" if not latency else "this layout's tpot_ms"
+        claim = "How much of a token's time in %s is sending between stages is not known." % layout["name"]
+        yield finding(name, "no data", claim, missing=lacking)
+        return
+    hops = layout["pp"] - 1
+    cost = hops * num(latency) / 1000
+    yield finding(
+        name,
+        "estimate",
+        "%s crosses stages %d time%s a token: at least %s, %s %% of its TPOT of %s."
+        % (
+            describe(layout),
+            hops,
+            "" if hops == 1 else "s",
+            digits(cost, "ms"),
+            digits(100 * cost / tpot),
+            digits(tpot, "ms"),
+        ),
+        "(PP − 1) = %d × %s µs (sendrecv median at %s; %s) = %s ms; / %s"
+        % (hops, digits(latency), size(swept), how, digits(cost), digits(tpot)),
+    )

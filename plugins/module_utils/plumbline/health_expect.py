@@ -1,0 +1,81 @@
+"""What is expected of a node, per SKU: which keys there are, and which SKU a node is."""
+
+from __future__ import annotations
+
+NUMBER = (int, float)
+
+# Key: (type, meaning). A key that is null or absent is not judged, and its reason says so ("skipped").
+KEYS = {
+    "source": (str, "where the values come from"),
+    "cpu_count": (int, "processors online, exactly"),
+    "cpu_count_min": (int, "processors online, at least"),
+    "load_per_cpu_max": (NUMBER, "load average of the last minute per processor, at most (else degraded)"),
+    "memory_total_min_bytes": (int, "memory, at least"),
+    "memory_available_min_bytes": (int, "memory that a process may still take, at least"),
+    "swap_max_bytes": (int, "swap space, at most (else degraded)"),
+    "disk_free_min_bytes": (int, "free bytes below each path, at least"),
+    "disk_free_min_percent": (NUMBER, "free space below each path, at least"),
+    "inodes_free_min_percent": (NUMBER, "free inodes below each path, at least"),
+    "disk_write_max_ms": (NUMBER, "write, sync and read back of 1 MiB, at most (else degraded)"),
+    "nic_mtu_min_bytes": (int, "MTU of the interface that holds the node's address, at least"),
+    "nic_speed_min_mbit_s": (int, "its speed, at least"),
+    "nic_error_ratio_max": (NUMBER, "errors per packet since boot, at most (else degraded)"),
+    "nic_drop_ratio_max": (NUMBER, "drops per packet since boot, at most (else degraded)"),
+    "clock_skew_max_ms": (NUMBER, "difference to the controller's clock, at most"),
+    "clock_sync_required": (bool, "the kernel's clock must be disciplined by NTP or PTP (else degraded)"),
+    "kernel_log_shared": (bool, "the log is another machine's too (containers): findings are degraded at worst"),
+    "optional": (list, "checks whose missing evidence is skipped, not incomplete"),
+    "gpu_count": (int, "GPUs; 0: none are expected"),
+    "gpu_product": (str, "what the name of every GPU contains"),
+    "gpu_pci_domains": (list, "PCI domains of the GPUs, to name the one that is missing"),
+    "gpu_ecc_corrected_max": (int, "corrected ECC errors since the driver was loaded, at most"),
+    "gpu_persistence": (bool, "persistence mode must be on (else degraded)"),
+}
+
+AUTO = "auto"
+FALLBACK = "generic"
+
+
+def problems(name, data):
+    """Return what is wrong with the expectations ``data`` of SKU ``name``, as sentences."""
+    if not isinstance(data, dict):
+        return ["sku %s: expected a mapping, got %s" % (name, type(data).__name__)]
+    found = []
+    for key, value in data.items():
+        if key not in KEYS:
+            found.append("sku %s: unknown key %r, expected one of %s" % (name, key, ", ".join(sorted(KEYS))))
+            continue
+        wanted = KEYS[key][0]
+        right = value is None or (isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)))
+        if not right:
+            names = wanted.__name__ if isinstance(wanted, type) else "number"
+            found.append("sku %s: %s is %r, expected %s or null" % (name, key, value, names))
+    return found
+
+
+def choose(wanted, skus, azure):
+    """Choose the SKU; return ``{"sku", "from", "expect", "known", "seen"}``.
+
+    ``wanted`` is a name or ``auto``; ``azure`` is what :func:`health_evidence.azure_vm_size` saw (only read for
+    ``auto``). An SKU that is not known is judged by ``generic``, and ``known`` is False: incomplete, never a pass.
+    """
+    if wanted != AUTO:
+        name, origin = wanted, "node_health_sku"
+    elif not azure["azure"]:
+        name, origin = FALLBACK, "auto: not an Azure machine"
+    elif azure["vm_size"] is None:
+        return {
+            "sku": None,
+            "from": "auto: Azure",
+            "expect": dict(skus.get(FALLBACK) or {}),
+            "known": False,
+            "seen": "an Azure machine whose metadata service did not say its size: %s" % azure["error"],
+        }
+    else:
+        name, origin = azure["vm_size"], "auto: Azure instance metadata"
+    # Azure writes one size in several cases (Standard_ND96isr_H100_v5, standard_nd96isr_h100_v5).
+    match = {key.lower(): key for key in skus}.get(name.lower())
+    if match is None:
+        seen = "%s (%s), for which there are no expected values" % (name, origin)
+        return {"sku": name, "from": origin, "expect": dict(skus.get(FALLBACK) or {}), "known": False, "seen": seen}
+    return {"sku": match, "from": origin, "expect": dict(skus[match]), "known": True, "seen": "%s (%s)" % (match, origin)}

@@ -1,0 +1,443 @@
+"""The report's plots as SVG and PNG. Controller only: needs matplotlib.
+
+Colours are Okabe and Ito's, told apart with any colour vision; a layout has the same one in every
+plot, given by its place among the run's layouts. Output is the same, byte for byte, for the same
+data: no date, a fixed hash salt, the font that ships with matplotlib.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from ansible.module_utils.plumbline.fact import PASSING  # noqa: E402
+from ansible.module_utils.plumbline.report_format import digits, size  # noqa: E402
+from ansible.module_utils.plumbline.report_records import get, num  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator  # noqa: E402
+
+INK, MUTED, GRID, PAPER = "#1f2933", "#5f6b7a", "#dde3ea", "#ffffff"
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f")
+SCOPE_COLOURS = {"within": "#0072b2", "across": "#d55e00"}
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "path",
+}
+WIDTH = 9.2
+
+
+def colours(layouts):
+    """Return a colour for each layout name; the eighth and later ones share grey."""
+    return {item["name"]: PALETTE[min(index, len(PALETTE) - 1)] for index, item in enumerate(layouts)}
+
+
+def draw(layouts, collectives):
+    """Return ``[{name, title, caption, svg, png}]``, bytes for ``svg`` and ``png``; None when there is no data.
+
+    ``layouts`` and ``collectives`` are records of ``report_records``. Only passing facts are drawn.
+    """
+    usable = [item for item in layouts if item["usable"]]
+    palette = colours(layouts)
+    ops = sorted({item["op"] for item in collectives}) or ["all_reduce"]
+    makers = [
+        ("throughput_by_layout", "Throughput by layout", throughput, (usable, palette)),
+        ("latency_by_layout", "TTFT and TPOT by layout", latency, (usable, palette)),
+    ]
+    passing = [item for item in collectives if item["status"] in PASSING]
+    for op in ops:
+        mine = [item for item in passing if item["op"] == op]
+        makers.append(("bandwidth_%s" % op, "Bandwidth of %s against message size" % op, bandwidth, (op, mine)))
+        makers.append(("latency_%s" % op, "Latency of %s against message size" % op, collective_latency, (op, mine)))
+    found = []
+    for name, title, maker, arguments in makers:
+        name = re.sub(r"[^a-z0-9_]+", "_", name.lower())
+        with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+            made = maker(*arguments)
+            plot = {"name": name, "title": title, "caption": None, "svg": None, "png": None}
+            if made is not None:
+                figure, plot["caption"] = made
+                plot["svg"], plot["png"] = _bytes(figure, "svg"), _bytes(figure, "png")
+        found.append(plot)
+    return found
+
+
+def _bytes(figure, kind):
+    buffer = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _heading(figure, title, subtitle):
+    figure.text(0.012, 1 - 0.10 / figure.get_figheight(), title, fontsize=13, fontweight="bold", va="top")
+    figure.text(0.012, 1 - 0.38 / figure.get_figheight(), subtitle, fontsize=9.5, color=MUTED, va="top")
+
+
+def _margins(figure, left, right, top=0.85, bottom=0.62):
+    """Place the axes by inches from the figure's edges."""
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(left=left / width, right=1 - right / width, top=1 - top / height, bottom=bottom / height)
+
+
+def _rows(layouts):
+    labels = []
+    for item in layouts:
+        parts = ["%s %d" % (key.upper(), item[key]) for key in ("tp", "pp") if item[key]]
+        if item["nodes"]:
+            parts.append("1 node" if item["nodes"] == 1 else "%d nodes" % item["nodes"])
+        labels.append((_clip(item["name"], 18), ", ".join(parts)))
+    return labels
+
+
+def _clip(text, limit):
+    # A "$" would start matplotlib's mathematics.
+    text = "".join(char if char.isprintable() else "?" for char in text).replace("$", r"\$")
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _label_rows(axes, layouts, palette):
+    axes.set_yticks([])
+    for index, (item, (name, detail)) in enumerate(zip(layouts, _rows(layouts))):
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+        axes.annotate(
+            name, (0, index), xytext=(-10, 1), va="bottom", fontweight="bold", color=palette[item["name"]], **place
+        )
+        axes.annotate(detail, (0, index), xytext=(-10, -2), va="top", fontsize=8.5, color=MUTED, **place)
+    axes.set_ylim(len(layouts) - 0.45, -0.55)
+    axes.grid(False, axis="y")
+    axes.spines["left"].set_color(MUTED)
+
+
+def _jitter(count):
+    """Return offsets that keep dots of one row apart, the same every time."""
+    return [((index * 2) % 5 - 2) * 0.055 for index in range(count)]
+
+
+def throughput(layouts, palette):
+    """Bars of mean throughput with the 95 % interval and a dot for every run."""
+    if not layouts:
+        return None
+    figure = Figure(figsize=(WIDTH, 1.55 + 0.72 * len(layouts)))
+    axes = figure.add_subplot()
+    _margins(figure, 1.75, 1.55)
+    top = 0
+    for index, item in enumerate(layouts):
+        stats = item["summary"]["throughput_tok_s"]
+        low, high = num(stats.get("ci95_low")), num(stats.get("ci95_high"))
+        runs = [num(run.get("throughput_tok_s")) for run in item["runs"]]
+        runs = [value for value in runs if value is not None]
+        axes.barh(index, stats["mean"], height=0.62, color=palette[item["name"]], alpha=0.85, linewidth=0)
+        axes.plot(
+            runs,
+            [index + offset for offset in _jitter(len(runs))],
+            "o",
+            markersize=4.5,
+            markerfacecolor=PAPER,
+            markeredgecolor=INK,
+            markeredgewidth=0.8,
+            alpha=0.95,
+        )
+        if low is not None and high is not None:
+            axes.errorbar(
+                stats["mean"],
+                index,
+                xerr=[[max(0, stats["mean"] - low)], [max(0, high - stats["mean"])]],
+                color=INK,
+                capsize=5,
+                elinewidth=1.4,
+            )
+        far = max([stats["mean"], *runs, *([high] if high is not None else [])])
+        top = max(top, far)
+        value = digits(stats["mean"])
+        if low is not None and high is not None:
+            value += " ± %s" % digits(max(high - stats["mean"], stats["mean"] - low))
+        axes.annotate(
+            value, (far, index), xytext=(8, 0), textcoords="offset points", va="center", fontweight="bold"
+        )
+    axes.set_xlim(0, top * 1.02 or 1)
+    _label_rows(axes, layouts, palette)
+    axes.set_xlabel("throughput, output tokens / E2E (tok/s)")
+    counts = sorted({len(item["runs"]) for item in layouts if item["runs"]})
+    shown = " or ".join(str(count) for count in counts) or "unknown"
+    first = layouts[0]["measured"]
+    subtitle = "Bar: mean of %s runs. Whisker and ±: 95 %% interval of the mean. Dot: one run." % shown
+    asked = [num(first.get(key)) for key in ("input_len_tokens", "output_len_tokens", "concurrency")]
+    if all(value is not None for value in asked):
+        subtitle += " %d tokens in, %d out, concurrency %d." % tuple(asked)
+    _heading(figure, "Throughput by layout", subtitle)
+    return figure, "Mean output tokens per second of a request, by layout; longer is better."
+
+
+def latency(layouts, palette):
+    """Two panels, TTFT and TPOT: every run, their range and their mean."""
+    layouts = [item for item in layouts if any(num(get(item["summary"], key, "mean")) for key in ("ttft_ms", "tpot_ms"))]
+    if not layouts:
+        return None
+    figure = Figure(figsize=(WIDTH, 1.55 + 0.72 * len(layouts)))
+    panels = figure.subplots(1, 2)
+    _margins(figure, 1.75, 0.25)
+    figure.subplots_adjust(wspace=0.12)
+    for axes, metric, label in (
+        (panels[0], "ttft_ms", "time to first token, TTFT (ms)"),
+        (panels[1], "tpot_ms", "time per output token after the first, TPOT (ms)"),
+    ):
+        top = 0
+        for index, item in enumerate(layouts):
+            stats = item["summary"].get(metric) or {}
+            centre = num(stats.get("mean"))
+            runs = [value for value in (num(run.get(metric)) for run in item["runs"]) if value is not None]
+            spread = runs or [value for value in (num(stats.get(key)) for key in ("min", "max")) if value is not None]
+            if centre is None:
+                axes.annotate("not measured", (0, index), xytext=(6, 0), textcoords="offset points", va="center", color=MUTED)
+                continue
+            colour = palette[item["name"]]
+            if spread:
+                axes.plot(
+                    [min(spread), max(spread)], [index, index], color=colour, linewidth=7, alpha=0.28, solid_capstyle="round"
+                )
+            axes.plot(runs, [index + offset for offset in _jitter(len(runs))], "o", color=colour, markersize=4.5, alpha=0.8)
+            axes.plot([centre, centre], [index - 0.2, index + 0.2], color=INK, linewidth=1.6)
+            top = max([top, centre, *spread])
+            axes.annotate(
+                digits(centre),
+                (centre, index - 0.2),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontweight="bold",
+            )
+        axes.set_xlim(0, top * 1.08 or 1)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel(label)
+        axes.set_ylim(len(layouts) - 0.45, -0.55)
+        axes.grid(False, axis="y")
+        axes.set_yticks([])
+    _label_rows(panels[0], layouts, palette)
+    _heading(
+        figure,
+        "TTFT and TPOT by layout",
+        "Dot: one run. Band: smallest to largest run. Line and number: mean of the runs. Left is better.",
+    )
+    return figure, "Time to first token and time per output token, by layout, with the spread of the runs."
+
+
+def _series(collectives, value):
+    """Return ``[(record, sizes, values)]`` of the sweeps with at least one point."""
+    found = []
+    for item in collectives:
+        points = [(point["size_bytes"], value(point)) for point in item["sweep"]]
+        points = [(x, y) for x, y in points if (num(y) or 0) > 0]
+        if points:
+            found.append((item, [x for x, _y in points], [y for _x, y in points]))
+    return found
+
+
+def _sizes_axis(axes, series):
+    sizes = sorted({x for _item, xs, _ys in series for x in xs})
+    axes.set_xscale("log", base=2)
+    # Every power of 16 or so: 8 B, 128 B, 2 KiB, 32 KiB, 512 KiB, 8 MiB …
+    ticks = [8 * 16**power for power in range(12)]
+    ticks = [tick for tick in ticks if sizes[0] <= tick <= sizes[-1]]
+    axes.xaxis.set_major_locator(FixedLocator(ticks if len(ticks) > 1 else sizes))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: size(value)))
+    axes.set_xlim(sizes[0] / 1.4, sizes[-1] * 1.4)
+    axes.set_xlabel("message size")
+
+
+def _who(item, series):
+    same = [other for other, _xs, _ys in series if other["scope"] == item["scope"]]
+    text = {"within": "within a node", "across": "across nodes"}.get(item["scope"], item["scope"] or item["name"])
+    lines = [text]
+    if item["ranks"] and item["nodes"]:
+        lines.append("%d ranks, %d node%s" % (item["ranks"], item["nodes"], "" if item["nodes"] == 1 else "s"))
+    if len(same) > 1:
+        lines.append("one line for each of %d nodes" % len(same))
+    return "\n".join(lines)
+
+
+def _end_labels(axes, series, log):
+    """Label each scope once, at the end of its line, and keep the labels apart."""
+    wanted = {}
+    for item, xs, ys in series:
+        wanted.setdefault(item["scope"], (item, xs, ys))
+    low, high = axes.get_ylim()
+
+    def fraction(value):
+        import math
+
+        if log:
+            return (math.log10(value) - math.log10(low)) / (math.log10(high) - math.log10(low))
+        return (value - low) / (high - low)
+
+    places = sorted((fraction(ys[-1]), scope) for scope, (_item, _xs, ys) in wanted.items())
+    gap, free = 0.20, 0.0
+    settled = []
+    for place, scope in places:
+        place = max(place, free)
+        settled.append((place, scope))
+        free = place + gap
+    excess = max(0.0, settled[-1][0] - 0.95) if settled else 0.0
+    for place, scope in settled:
+        axes.annotate(
+            _who(wanted[scope][0], series),
+            (1, place - excess),
+            xycoords="axes fraction",
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=SCOPE_COLOURS.get(scope, MUTED),
+            fontweight="bold",
+        )
+
+
+def _lines(axes, series):
+    for item, xs, ys in series:
+        colour = SCOPE_COLOURS.get(item["scope"], MUTED)
+        marker = {"within": "o", "across": "s"}.get(item["scope"], "^")
+        axes.plot(xs, ys, color=colour, marker=marker, markersize=4, linewidth=1.8, alpha=0.9)
+
+
+def _how(collectives):
+    found = sorted({str(item["backend"]) for item in collectives if item["backend"]})
+    tools = sorted({str(item["tool"]) for item in collectives if item["tool"]})
+    return (", ".join(found) + (" by " + ", ".join(tools) if tools else "") + ". ") if found else ""
+
+
+def bandwidth(op, collectives):
+    """Bus bandwidth against message size, within and across nodes; logarithmic sizes."""
+    series = _series(collectives, lambda point: point.get("busbw_gbps"))
+    if not series:
+        return None
+    figure = Figure(figsize=(WIDTH, 4.3))
+    axes = figure.add_subplot()
+    _margins(figure, 0.85, 2.05)
+    _lines(axes, series)
+    _sizes_axis(axes, series)
+    axes.set_ylim(0, max(max(ys) for _item, _xs, ys in series) * 1.12)
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.set_ylabel("bus bandwidth (GB/s)")
+    for item, xs, ys in _one_per_scope(series, max):
+        peak = ys.index(max(ys))
+        axes.annotate(
+            "peak %s" % digits(ys[peak]),
+            (xs[peak], ys[peak]),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="right" if peak > len(xs) / 2 else "left",
+            fontsize=9,
+            color=SCOPE_COLOURS.get(item["scope"], MUTED),
+        )
+    _end_labels(axes, series, log=False)
+    _heading(
+        figure,
+        "Bandwidth of %s against message size" % _clip(op, 30),
+        "%sGB/s = 10⁹ bytes per second, bus bandwidth as nccl-tests defines it." % _how(collectives),
+    )
+    return figure, "Bus bandwidth of %s against message size; higher is better." % op
+
+
+def _one_per_scope(series, choose):
+    scopes = {}
+    for entry in series:
+        scopes.setdefault(entry[0]["scope"], []).append(entry)
+    return [choose(entries, key=lambda entry: max(entry[2])) for entries in scopes.values()]
+
+
+def collective_latency(op, collectives):
+    """Median time against message size, both logarithmic, with a band from the minimum to the 90th percentile."""
+    series = _series(collectives, lambda point: get(point, "time_us", "median"))
+    if not series:
+        return None
+    figure = Figure(figsize=(WIDTH, 4.3))
+    axes = figure.add_subplot()
+    _margins(figure, 0.85, 2.05)
+    axes.set_yscale("log")
+    for item, _xs, _ys in series:
+        band = [
+            (point["size_bytes"], num(get(point, "time_us", "min")), num(get(point, "time_us", "p90")))
+            for point in item["sweep"]
+        ]
+        band = [point for point in band if (point[1] or 0) > 0 and (point[2] or 0) > 0]
+        if band:
+            xs, low, high = zip(*band)
+            axes.fill_between(xs, low, high, color=SCOPE_COLOURS.get(item["scope"], MUTED), alpha=0.16, linewidth=0)
+    _lines(axes, series)
+    _sizes_axis(axes, series)
+    axes.yaxis.set_major_locator(LogLocator(10))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: digits_time(value)))
+    axes.set_ylabel("time")
+    for item, xs, ys in _one_per_scope(series, max):
+        axes.annotate(
+            "%s at %s" % (digits(ys[0], "µs"), size(xs[0])),
+            (xs[0], ys[0]),
+            xytext=(2, 8),
+            textcoords="offset points",
+            fontsize=9,
+            color=SCOPE_COLOURS.get(item["scope"], MUTED),
+        )
+    _end_labels(axes, series, log=True)
+    _heading(
+        figure,
+        "Latency of %s against message size" % _clip(op, 30),
+        "%sLine: median. Band: minimum to 90th percentile. Both axes logarithmic." % _how(collectives),
+    )
+    return figure, "Median time of one %s against message size; lower is better." % op
+
+
+def digits_time(microseconds):
+    """Return a tick in the unit that suits it: ``10 µs``, ``1 ms``, ``10 s``."""
+    for limit, unit in ((1e3, "µs"), (1e6, "ms"), (float("inf"), "s")):
+        if microseconds < limit * 0.9999:
+            return "%g %s" % (round(microseconds / (limit / 1e3 if limit != float("inf") else 1e6), 3), unit)
+    return ""
+
+
+# Colours of the plots -> custom properties of the page, so that a plot follows light and dark.
+PAGE_COLOURS = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--line)",
+    PAPER: "var(--card)",
+    **{colour: "var(--c%d)" % index for index, colour in enumerate(PALETTE)},
+}
+
+
+def inline(svg, name):
+    """Return an SVG for use inside a page: no prolog, ids of its own, colours that follow the page."""
+    text = svg.decode("utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r'\bid="', 'id="%s-' % name, text)
+    text = re.sub(r'(xlink:href="|url\()#', r"\1#%s-" % name, text)
+    text = re.sub(
+        r"#[0-9a-fA-F]{6}\b(?=[;\" ])", lambda found: PAGE_COLOURS.get(found.group().lower(), found.group()), text
+    )
+    # The page scales it: width and height in points would fix its size.
+    return re.sub(r'^<svg ([^>]*?)(?:width|height)="[^"]*"([^>]*?)(?:width|height)="[^"]*"', r"<svg \1\2", text)

@@ -1,0 +1,206 @@
+"""What the report reads out of facts: layouts and collectives as flat records.
+
+Facts come from files that may be odd: a key may be missing, null, of the wrong type or not
+finite. Everything here answers ``None`` or an empty list then, so that the rest of the report
+still renders and says what is missing. Standard library only.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ansible.module_utils.plumbline.fact import PASSING, STATUSES, worst
+
+METRICS = ("throughput_tok_s", "decode_tok_s", "ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
+
+
+def num(value):
+    """Return ``value`` if it is a finite number (not a bool), else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def get(value, *path):
+    """Return the value at ``path`` in nested dictionaries, or None."""
+    for key in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
+def rows(value):
+    """Return the dictionaries in a list; nothing for anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def texts(value):
+    """Return the non-empty strings in a list (or the one string) as a list."""
+    if isinstance(value, str):
+        value = [value]
+    return [item for item in value if isinstance(item, str) and item] if isinstance(value, list) else []
+
+
+def entry_status(entry):
+    """Return the status of a loaded fact: an invalid fact is never better than incomplete."""
+    status = get(entry["fact"], "status")
+    if status not in STATUSES:
+        status = "incomplete"
+    return worst([status, "incomplete"]) if entry["problems"] else status
+
+
+def entry_reasons(entry):
+    """Return the reasons of a loaded fact, its schema problems first, all with string values."""
+    found = [
+        {
+            "check": "fact.schema",
+            "status": "incomplete",
+            "seen": "%s: %s" % (entry["file"], problem),
+            "threshold": "a fact as in docs/schema/%s.schema.json" % entry["kind"],
+            "remedy": "Correct the module that wrote this fact, or its schema, and run that phase again.",
+        }
+        for problem in entry["problems"]
+    ]
+    for item in rows(get(entry["fact"], "reasons")):
+        status = item.get("status")
+        found.append(
+            {
+                "check": str(item.get("check") or "unnamed"),
+                "status": status if status in STATUSES else "incomplete",
+                "seen": str(item.get("seen") or "nothing was recorded"),
+                "threshold": None if item.get("threshold") is None else str(item["threshold"]),
+                "remedy": None if item.get("remedy") is None else str(item["remedy"]),
+            }
+        )
+    return found
+
+
+def of_kind(data, *kinds):
+    """Return the loaded facts of these kinds, in the order in which they were started."""
+    found = [entry for entry in data["facts"] if entry["kind"] in kinds]
+    return sorted(found, key=lambda entry: (str(get(entry["fact"], "started_at") or "~"), entry["host"], entry["file"]))
+
+
+def layout_name(entry):
+    """Return the layout that a startup or benchmark fact is about."""
+    name = get(entry["fact"], "context", "layout")
+    return name if isinstance(name, str) and name else entry["name"]
+
+
+def layouts(data):
+    """Return one record per layout, in the order in which they were started.
+
+    ``usable`` says that its benchmark may be compared: the benchmark fact passes and has a
+    throughput. ``summary`` has only numbers, by metric.
+    """
+    found = {}
+    for entry in of_kind(data, "startup", "benchmark"):
+        record = found.setdefault(layout_name(entry), {"startup": [], "benchmark": []})
+        record[entry["kind"]].append(entry)
+    expected = texts(get(data["run"], "layouts"))
+    names = list(found) + [name for name in expected if name not in found]
+    return [_layout(name, found.get(name, {"startup": [], "benchmark": []})) for name in names]
+
+
+def _layout(name, entries):
+    start, bench = ((entries[kind] or [None])[-1] for kind in ("startup", "benchmark"))
+    contexts = [get(entry["fact"], "context") for entry in (bench, start) if entry]
+    measured = get(bench["fact"], "measured") if bench else None
+
+    def first(key, accept):
+        return next((accept(get(context, key)) for context in contexts if accept(get(context, key))), None)
+
+    def whole(value):
+        value = num(value)
+        return int(value) if value is not None and value == int(value) else None
+
+    ray = first("ray_nodes", rows) or []
+    summary = {
+        metric: {key: num(value) for key, value in (get(measured, "summary", metric) or {}).items()}
+        for metric in METRICS
+        if isinstance(get(measured, "summary", metric), dict)
+    }
+    tp, pp = first("tp", whole), first("pp", whole)
+    return {
+        "name": name,
+        "entries": entries,
+        "host": (bench or start or {}).get("host"),
+        "tp": tp,
+        "pp": pp,
+        "ranks": tp * pp if tp and pp else None,
+        "nodes": first("nodes", whole),
+        "executor": first("executor", lambda value: value if isinstance(value, str) else None),
+        "runtime": first("runtime", lambda value: value if isinstance(value, str) else None),
+        "addresses": first("node_addresses", texts) or [],
+        "ray_addresses": list(dict.fromkeys(str(node["address"]) for node in ray if node.get("address"))),
+        "link_rate_gbit_s": first("link_rate_gbit_s", num),
+        "layers": first("model_layers", whole),
+        "hidden_size": first("model_hidden_size", whole) or first("hidden_size", whole),
+        "dtype_bytes": first("model_dtype_bytes", num) or first("dtype_bytes", num),
+        "baseline": first("baseline", lambda value: value if isinstance(value, dict) else None),
+        "startup": get(start["fact"], "measured") if start else None,
+        "measured": measured if isinstance(measured, dict) else {},
+        "summary": summary,
+        "runs": rows(get(measured, "runs")),
+        "usable": bool(bench)
+        and entry_status(bench) in PASSING
+        and num(get(summary, "throughput_tok_s", "mean")) is not None,
+    }
+
+
+def describe(layout):
+    """Return a layout in words, as far as it is known: ``tp2_across (TP 2, 2 nodes, ray)``."""
+    parts = []
+    for key, label in (("tp", "TP %d"), ("pp", "PP %d")):
+        if layout[key] and (layout[key] > 1 or key == "tp"):
+            parts.append(label % layout[key])
+    if layout["nodes"]:
+        parts.append("1 node" if layout["nodes"] == 1 else "%d nodes" % layout["nodes"])
+    if layout["executor"]:
+        parts.append(layout["executor"])
+    return "%s (%s)" % (layout["name"], ", ".join(parts)) if parts else layout["name"]
+
+
+def collectives(data):
+    """Return one record per collective fact; ``sweep`` sorted by size, ``op`` and ``scope`` always set."""
+    found = []
+    for entry in of_kind(data, "collective"):
+        fact = entry["fact"]
+        op, _dot, scope = entry["name"].rpartition(".")
+        named = [get(fact, "context", "op"), get(fact, "context", "scope")]
+        sweep = [point for point in rows(get(fact, "measured", "sweep")) if (num(point.get("size_bytes")) or 0) > 0]
+        found.append(
+            {
+                "host": entry["host"],
+                "name": entry["name"],
+                "op": named[0] if isinstance(named[0], str) else op or entry["name"],
+                "scope": named[1] if isinstance(named[1], str) else scope,
+                "status": entry_status(entry),
+                "backend": get(fact, "context", "backend"),
+                "tool": get(fact, "context", "tool"),
+                "interface": get(fact, "context", "interface"),
+                "addresses": texts(get(fact, "context", "addresses")),
+                "link_rate_gbit_s": num(get(fact, "context", "link_rate_gbit_s")),
+                "baseline": get(fact, "context", "baseline"),
+                "ranks": num(get(fact, "measured", "ranks")),
+                "nodes": num(get(fact, "measured", "nodes")),
+                "latency_8b_us": num(get(fact, "measured", "latency_8b_us")),
+                "peak_busbw_gbps": num(get(fact, "measured", "peak_busbw_gbps")),
+                "sweep": sorted(sweep, key=lambda point: point["size_bytes"]),
+            }
+        )
+    return found
+
+
+def latency_at(collective, size_bytes):
+    """Return ``(swept size in bytes, median time in µs)`` at the swept size nearest to ``size_bytes``.
+
+    Nearest by ratio, as sweeps double from size to size; ``(None, None)`` without a sweep.
+    """
+    points = [
+        (abs(math.log2(point["size_bytes"] / size_bytes)), point["size_bytes"], num(get(point, "time_us", "median")))
+        for point in collective["sweep"]
+        if (num(get(point, "time_us", "median")) or 0) > 0
+    ]
+    return min(points)[1:] if points else (None, None)

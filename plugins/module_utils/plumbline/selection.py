@@ -1,0 +1,40 @@
+"""Chooses the nodes that serve: the best healthy ones, in inventory order; the rest are spares."""
+
+from __future__ import annotations
+
+from ansible.module_utils.plumbline.fact import PASSING, worst
+
+
+def select(candidates, layouts):
+    """Return the selection for ``candidates`` (dicts with name, address, verdicts) and ``layouts`` (dicts with name, nodes).
+
+    The result has ``serving`` and ``spares`` (names), ``excluded`` (name to reason) and ``layouts`` (name, nodes: the names it gets,
+    missing: how many it lacks). A node serves only when none of its verdicts is failed or incomplete; healthy goes before degraded.
+    A node without any verdict (its checks were not part of this run) is taken at its word, behind the proven ones.
+    """
+    usable, excluded = [], {}
+    for place, candidate in enumerate(candidates):
+        verdicts = candidate.get("verdicts") or {}
+        bad = ["%s: %s" % (phase, status) for phase, status in verdicts.items() if status in ("failed", "incomplete")]
+        if bad:
+            excluded[candidate["name"]] = ", ".join(bad)
+            continue
+        status = worst(verdicts.values())
+        rank = PASSING.index(status) if status in PASSING else len(PASSING)
+        usable.append((rank, place, candidate["name"]))
+    names = [name for _rank, _place, name in sorted(usable)]
+    needed = max([int(layout["nodes"]) for layout in layouts] or [len(names)])
+    chosen = names[:needed]
+    return {
+        "serving": chosen,
+        "spares": names[needed:],
+        "excluded": excluded,
+        "layouts": [
+            {
+                "name": layout["name"],
+                "nodes": chosen[: int(layout["nodes"])],
+                "missing": max(0, int(layout["nodes"]) - len(chosen)),
+            }
+            for layout in layouts
+        ],
+    }

@@ -1,0 +1,101 @@
+#!/bin/sh
+# Turns a process in fresh namespaces into a lab node and becomes its PID 1. Started by the module lab_node as
+#   unshare --mount --uts --ipc --net --pid --fork --propagation private /bin/sh node-init.sh
+# with these variables (paths are the machine's):
+#   PLUMBLINE_LAB_NODE  the node's folder          NODE_NAME    its hostname
+#   NODE_ROOTFS         the shared root, read only NODE_ENV     the shared vLLM environment, "" for none
+#   NODE_DISK           "loop" or "tmpfs"          NODE_SIZE    size of its disk, bytes
+#   NODE_SHM            size of its /dev/shm, bytes
+# Everything mounted here lives in the node's mount namespace: when PID 1 dies, all of it is gone.
+set -eu
+umask 022
+dir=$PLUMBLINE_LAB_NODE
+root=/run/plumbline-root
+state=/run/plumbline-disk
+
+echo "$NODE_NAME" > /proc/sys/kernel/hostname
+
+# A private /run to work in: nothing is made on the machine's own file systems.
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir "$root" "$state"
+if [ "$NODE_DISK" = loop ]; then
+    mount -o loop,discard,noatime "$dir/disk.img" "$state"
+else
+    mount -t tmpfs -o "mode=755,size=$NODE_SIZE" tmpfs "$state"
+fi
+mkdir -p "$state/upper" "$state/work" "$state/docker"
+mount -t overlay -o "lowerdir=$NODE_ROOTFS,upperdir=$state/upper,workdir=$state/work" overlay "$root"
+cd "$root"
+mkdir -p .old proc sys dev run var/lib/docker opt/plumbline/vllm
+mount --bind "$state/docker" var/lib/docker # an engine in the node cannot keep its layers on an overlay
+
+if [ -n "$NODE_ENV" ]; then
+    mount --bind "$NODE_ENV" opt/plumbline/vllm
+    mount -o remount,bind,ro opt/plumbline/vllm
+fi
+
+mount -t proc proc proc
+mount -t sysfs sysfs sys # of this network namespace
+[ -d /sys/fs/cgroup ] && mount --rbind /sys/fs/cgroup sys/fs/cgroup
+mount -t tmpfs -o mode=755,size=1m tmpfs dev
+for name in null zero full random urandom tty fuse kmsg net/tun; do
+    [ -e "/dev/$name" ] || continue
+    mkdir -p "dev/$(dirname "$name")"
+    : > "dev/$name"
+    mount --bind "/dev/$name" "dev/$name"
+done
+mkdir dev/pts dev/shm dev/mqueue
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
+mount -t tmpfs -o "mode=1777,size=$NODE_SHM" tmpfs dev/shm
+mount -t mqueue mqueue dev/mqueue
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+ln -s fd/0 dev/stdin
+ln -s fd/1 dev/stdout
+ln -s fd/2 dev/stderr
+mount -t tmpfs -o mode=755 tmpfs run
+mkdir -p run/sshd run/lock
+
+echo "$NODE_NAME" > etc/hostname
+cat "$dir/hosts" > etc/hosts
+[ -s etc/machine-id ] || tr -d - < /proc/sys/kernel/random/uuid > etc/machine-id
+mkdir -p root/.ssh
+chmod 700 root/.ssh
+cat "$dir/authorized_keys" > root/.ssh/authorized_keys
+cat "$dir/hostkey" > etc/ssh/lab_hostkey
+chmod 600 root/.ssh/authorized_keys etc/ssh/lab_hostkey
+cat > etc/ssh/lab_sshd_config <<'CONFIG'
+Port 22
+HostKey /etc/ssh/lab_hostkey
+PidFile /run/sshd.pid
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+UsePAM no
+UseDNS no
+MaxStartups 200:30:400
+MaxSessions 100
+SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
+Subsystem sftp internal-sftp
+CONFIG
+
+# PID 1: starts sshd, runs /etc/lab.rc if there is one, and reaps orphans. It does not restart sshd: a node whose
+# sshd died is a case that Plumbline must report. `lab_up` starts such a node again.
+cat > run/plumbline-init <<'INIT'
+#!/bin/sh
+limit=$(ulimit -Hn)
+[ "$limit" = unlimited ] || [ "$limit" -gt 65536 ] && limit=65536
+ulimit -n "$limit"
+/usr/sbin/sshd -D -e -f /etc/ssh/lab_sshd_config < /dev/null >> /var/log/sshd.log 2>&1 &
+[ ! -x /etc/lab.rc ] || /etc/lab.rc < /dev/null >> /var/log/lab.rc.log 2>&1 &
+while :; do
+    wait
+    sleep 2
+done
+INIT
+
+pivot_root . .old
+cd /
+umount -l /.old
+rmdir /.old
+exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 container=lab \
+    "PLUMBLINE_LAB_NODE=$PLUMBLINE_LAB_NODE" /bin/sh /run/plumbline-init < /dev/null > /dev/null 2>&1
