@@ -188,6 +188,8 @@ def environment(args, interface):
     env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")
     env["GLOO_SOCKET_IFNAME"] = interface
     env["NCCL_SOCKET_IFNAME"] = interface
+    # torch looks up the name of each peer's address for its log; a silent DNS server costs 10 s every time.
+    env["RES_OPTIONS"] = "timeout:1 attempts:1"
     env.update({key: str(value) for key, value in args["env"].items()})
     return env
 
@@ -206,9 +208,7 @@ def measure(args, fact, folder, interface):
 
     with_infiniband = across and args["backend"] == "nccl"
     before = collective_net.sent_bytes(interface, with_infiniband)
-    status, took_s, tail = collective_run.run(
-        command, environment(args, interface), folder, args["nproc_per_node"], args["timeout_s"]
-    )
+    status, took_s, tail = collective_run.run(command, environment(args, interface), folder, args["nproc_per_node"], args["timeout_s"])
     counters = collective_net.difference(before, collective_net.sent_bytes(interface, with_infiniband))
 
     states = collective_run.states(folder)
@@ -269,6 +269,15 @@ def prepare(args, fact):
     return interface
 
 
+def finish(module, fact):
+    """Exit with the fact. Ranks that have nothing bad to say leave it to rank 0, so that it is there once."""
+    result = fact.result()
+    rank = module.params["node_rank"]
+    if rank > 0 and result["fact"]["status"] not in ("failed", "incomplete"):
+        module.exit_json(changed=False, msg=f"rank {rank} is done; {module.params['addresses'][0]} reports")
+    module.exit_json(changed=False, **result)
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -307,23 +316,20 @@ def main():
     }
     if module.check_mode:
         fact.add("check_mode", "skipped", "a collective starts processes, which check mode does not do")
-        module.exit_json(changed=False, **fact.result())
+        finish(module, fact)
     if args["scope"] == "across" and len(args["addresses"]) < 2:
         fact.add(
             "collective.nodes", "skipped", "one serving node: there is nothing to measure across", "two nodes",
             "if more nodes should serve, see why they were not selected",
         )  # fmt: skip
-        module.exit_json(changed=False, **fact.result())
+        finish(module, fact)
 
     interface = prepare(args, fact)
     if interface:
         fact.context["interface"] = interface
         with tempfile.TemporaryDirectory(prefix="plumbline-collective-", dir=module.tmpdir) as folder:
             measure(args, fact, folder, interface)
-    result = fact.result()
-    if args["node_rank"] > 0 and result["fact"]["status"] not in ("failed", "incomplete"):
-        module.exit_json(changed=False, msg=f"rank {args['node_rank']} is done; {args['addresses'][0]} reports")
-    module.exit_json(changed=False, **result)
+    finish(module, fact)
 
 
 if __name__ == "__main__":

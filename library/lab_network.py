@@ -39,7 +39,7 @@ import os
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab_host
+from ansible.module_utils.plumbline import lab, lab_host
 
 
 def steps(bridge, address):
@@ -47,7 +47,8 @@ def steps(bridge, address):
     todo = []
     seen = lab_host.json_of("ip", "-j", "-4", "address", "show", "dev", bridge) if bridge in lab_host.links() else None
     if seen is None:
-        todo.append(("add bridge", ["ip", "link", "add", bridge, "type", "bridge"]))
+        mac = lab.mac(address.split("/")[0])  # else it changes with the ports
+        todo.append(("add bridge", ["ip", "link", "add", bridge, "address", mac, "type", "bridge"]))
     have = ["%s/%s" % (a.get("local"), a.get("prefixlen")) for link in seen or [] for a in link.get("addr_info", [])]
     for extra in have:
         if extra != address:

@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: lab_node
 short_description: Start, change or remove one node of the lab
 description:
-  - A node is a process in its own network, mount, pid, uts and ipc namespaces, on an overlay of a shared root filesystem
-    and a disk of its own, that runs sshd. It outlives the Ansible run. What is true is read from the kernel.
+  - A node is a process in its own network, mount, pid, uts and ipc namespaces, on an overlay of a shared root
+    filesystem and a disk of its own, that runs sshd. It outlives the Ansible run. What is true is read from the kernel.
   - V(present) starts a node that is down, whose sshd does not answer or whose settings changed (its disk is kept unless
     the disk's size, its kind or the root filesystem changed), and sets its link's rate without a restart.
   - V(absent) ends the node and removes its link and its folder.
@@ -108,7 +108,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pid:
-  description: The node's first process as the machine counts; null when the node is down. C(nsenter -a -t <pid>) enters.
+  description: The node's first process as the machine counts, null when it is down. C(nsenter -a -t <pid>) enters.
   returned: success
   type: int
 hostkey:
@@ -219,6 +219,9 @@ class Node:
         image = self.path("disk.img")
         if any(known.get(key) != wanted[key] for key in ("disk", "disk_size", "rootfs")) and os.path.exists(image):
             os.unlink(image)
+        # A machine that lost power leaves a file system to check; one that cannot be repaired is made anew.
+        if os.path.exists(image) and lab_host.call("fsck.ext4", "-p", image, check=False).returncode >= 4:
+            os.unlink(image)
         if wanted["disk"] != "loop" or os.path.exists(image):
             return
         part = image + ".part"
@@ -268,7 +271,8 @@ class Node:
     def connect(self, pid):
         """Give the node its link, address and route."""
         want = self.want
-        lab_host.call("ip", "link", "add", want["link"], "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        peer = ["peer", "name", "eth0", "address", lab.mac(want["address"]), "netns", str(pid)]
+        lab_host.call("ip", "link", "add", want["link"], "type", "veth", *peer)
         lab_host.call("ip", "link", "set", want["link"], "master", want["bridge"], "up")
         inside = ["nsenter", "--net", "--target", str(pid), "ip", "-batch", "-"]
         script = "link set lo up\naddress add %s/%d dev eth0\nlink set eth0 up\nroute add default via %s\n"

@@ -130,12 +130,15 @@ def lacks(params):
         if words:
             return ["network and mount namespaces: unshare says: %s" % words], None
         words = private(
-            'mount -t tmpfs tmpfs "$D"; cd "$D"; mkdir l u w m; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w o m',
+            'mount -t tmpfs tmpfs "$D"; cd "$D"; mkdir l u w m;'
+            " mount -t overlay -o lowerdir=l,upperdir=u,workdir=w o m",
             D=scratch,
         )
         if words:
             missing.append("the overlay file system: mount says: %s (modprobe overlay, or a kernel with it)" % words)
-        words = private("ip link add p0 type veth peer name p1; tc qdisc add dev p0 root tbf rate 1gbit burst 64kb latency 9ms")
+        words = private(
+            "ip link add p0 type veth peer name p1; tc qdisc add dev p0 root tbf rate 1gbit burst 64kb latency 9ms"
+        )
         if words:
             missing.append("veth links shaped with tbf: %s (modprobe veth sch_tbf, or a kernel with them)" % words)
         words = private("ip link add p0 type bridge")

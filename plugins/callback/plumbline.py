@@ -28,11 +28,19 @@ import tempfile
 import time
 from datetime import datetime, timezone
 
+import ansible.module_utils
 import ansible.release
 from ansible import constants as C
 from ansible import context
-from ansible.module_utils.plumbline.fact import headline
 from ansible.plugins.callback import CallbackBase
+
+# On nodes Ansible finds our module_utils by its own loader; a plugin on the controller has to say where they are.
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+_MODULE_UTILS = os.path.join(_ROOT, "plugins", "module_utils")
+if _MODULE_UTILS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(_MODULE_UTILS)
+
+from ansible.module_utils.plumbline.fact import headline  # noqa: E402
 
 COLOURS = {
     "healthy": C.COLOR_OK,
@@ -63,6 +71,25 @@ def write_json(path, data):
         raise
 
 
+def free_run_id(root):
+    """Return the time as a run id that no run under ``root`` has yet; two runs may start in the same second."""
+    base = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    run_id, count = base, 1
+    while os.path.exists(os.path.join(root, run_id)):
+        count += 1
+        run_id = "%s-%d" % (base, count)
+    return run_id
+
+
+def version():
+    """Return Plumbline's version as pyproject.toml has it, or None when it is not there."""
+    try:
+        with open(os.path.join(_ROOT, "pyproject.toml"), encoding="utf-8") as stream:
+            return re.search(r'^version = "([^"]+)"', stream.read(), re.M).group(1)
+    except (OSError, AttributeError):
+        return None
+
+
 def facts_in(result):
     """Yield ``(kind, fact)`` for every Plumbline fact in a task result, loops included."""
     for item in result.get("results") or [result]:
@@ -88,16 +115,17 @@ class CallbackModule(CallbackBase):
         self.dir = None
         self.kept = 0
         self._phase_clock = None
-        self._poll_clock = {}
+        self._task = ("", time.monotonic())
 
     # -- the run ---------------------------------------------------------------------------
 
     def v2_playbook_on_start(self, playbook):
-        run_id = os.environ.get("PLUMBLINE_RUN_ID") or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        root = os.path.abspath(self.get_option("results_dir"))
+        run_id = os.environ.get("PLUMBLINE_RUN_ID") or free_run_id(root)
         if not re.fullmatch(r"[A-Za-z0-9._-]+", run_id):
             self._display.warning("PLUMBLINE_RUN_ID=%r is no folder name; bad characters become '-'" % run_id)
             run_id = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
-        self.dir = os.path.abspath(os.path.join(self.get_option("results_dir"), run_id))
+        self.dir = os.path.join(root, run_id)
         os.environ["PLUMBLINE_RUN_ID"] = run_id
         os.environ["PLUMBLINE_RUN_DIR"] = self.dir
         arguments = context.CLIARGS
@@ -105,7 +133,8 @@ class CallbackModule(CallbackBase):
             "run_id": run_id,
             "started_at": now(),
             "finished_at": None,
-            "playbook": os.path.basename(playbook._file_name),
+            "plumbline_version": version(),
+            "playbook": os.path.relpath(playbook._file_name),
             "tags": list(arguments.get("tags") or []),
             "skip_tags": list(arguments.get("skip_tags") or []),
             "limit": arguments.get("subset"),
@@ -118,6 +147,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_play_start(self, play):
         self._end_phase()
+        self._save_run()
         hosts = play.get_variable_manager()._inventory.get_hosts(play.hosts)
         if play.get_name().startswith("Prove") or not self.run["hosts"]:
             self.run["hosts"] = sorted({host.name for host in hosts} - {"localhost"} | set(self.run["hosts"]))
@@ -152,11 +182,13 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_unreachable(self, result):
         self._incident(result, "unreachable")
 
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        self._task = (task.get_name(), time.monotonic())
+
     def v2_runner_on_async_poll(self, result):
-        key = (result.host.get_name(), result.task._uuid)
-        started = self._poll_clock.setdefault(key, time.monotonic())
+        name, started = self._task  # the polled result calls itself async_status
         self._display.display(
-            "    %-12s %-44s %4d s so far" % (key[0], result.task.get_name()[:44], time.monotonic() - started),
+            "    %-12s %-50s %4d s so far" % (result.host.get_name(), name[:50], time.monotonic() - started),
             color=C.COLOR_SKIP,
         )
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-# Registered by the roles. Each holds the verdict of one phase on one node, in the order of the phases.
+# As in module_utils/plumbline/fact.py, from best to worst.
+STATUSES = ("skipped", "healthy", "degraded", "incomplete", "failed")
+
+# Registered by the roles: the variables that hold the verdict of one phase on one node. The head of the model sync has a manifest,
+# the others have a copy.
 PHASES = {
-    "node_health_result": "health",
-    "gpu_clocks_result": "clocks",
-    "fabric_baseline_within_result": "fabric",
-    "model_sync_result": "model",
+    "health": ("node_health_result",),
+    "clocks": ("gpu_clocks_result",),
+    "fabric": ("fabric_baseline_verdicts",),
+    "model": ("model_sync_manifest_result", "model_sync_result"),
 }
 
 
 def verdict_of(result):
     """Return the status in a registered result; a module that crashed or a node that was gone is ``failed``, no run is None."""
+    if isinstance(result, (list, tuple)):
+        return max(result, key=STATUSES.index, default=None)
     if not isinstance(result, dict) or result.get("skipped"):
         return None
     if result.get("unreachable") or (result.get("failed") and "fact" not in result):
@@ -33,10 +39,10 @@ def plumbline_candidates(hosts, hostvars):
         verdicts = {}
         if verdict_of(variables.get("preflight_ping")) == "failed":
             verdicts["preflight"] = "failed"
-        for name, phase in PHASES.items():
-            verdict = verdict_of(variables.get(name))
-            if verdict is not None:
-                verdicts[phase] = verdict
+        for phase, names in PHASES.items():
+            found = [verdict for verdict in (verdict_of(variables.get(name)) for name in names) if verdict is not None]
+            if found:
+                verdicts[phase] = max(found, key=STATUSES.index)
         address = variables.get("plumbline_address") or variables.get("ansible_host") or host
         candidates.append({"name": host, "address": address, "verdicts": verdicts})
     return candidates

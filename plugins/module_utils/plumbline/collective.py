@@ -11,6 +11,8 @@ hide the link's speed; the spread is in the fact beside it.
 
 from __future__ import annotations
 
+import re
+
 OPS = ("all_reduce", "sendrecv")
 SCOPES = ("within", "across")
 
@@ -43,6 +45,11 @@ def quantile(values, share):
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
+def significant(value):
+    """Return ``value`` with 6 significant digits: bandwidths of 8 B and of 64 MB differ by a factor of a million."""
+    return None if value is None else float(f"{value:.6g}")
+
+
 def row(op, ranks, size_bytes, times_us):
     """Return one row of the sweep: times in microseconds, bandwidths in 10^9 bytes/s."""
     median = quantile(times_us, 0.5)
@@ -56,8 +63,8 @@ def row(op, ranks, size_bytes, times_us):
             "p90": round(quantile(times_us, 0.9), 3),
             "max": round(max(times_us), 3),
         },
-        "algbw_gbps": None if algbw is None else round(algbw, 6),
-        "busbw_gbps": None if algbw is None else round(algbw * busbw_factor(op, ranks), 6),
+        "algbw_gbps": significant(algbw),
+        "busbw_gbps": significant(None if algbw is None else algbw * busbw_factor(op, ranks)),
     }
 
 
@@ -154,7 +161,11 @@ def judge_baseline(measurement, peak_busbw_gbps, minimum_gbps, variable):
     """Add the reason on the threshold; without one it is ``skipped``, which is never a pass."""
     if minimum_gbps is None:
         measurement.add(
-            "collective.baseline", "skipped", "no baseline is known for this fabric", None, f"set {variable} to have one"
+            "collective.baseline",
+            "skipped",
+            "no baseline is known for this fabric",
+            None,
+            f"set {variable} to have one",
         )
         return
     ok = peak_busbw_gbps is not None and peak_busbw_gbps >= minimum_gbps
@@ -200,7 +211,7 @@ def diagnose(state, log_tail, exit_status, peers, waited_s):
     error = state.get("error")
     who = ", ".join(peers)
     at = f" while measuring {state['size_bytes']} bytes" if stage == "measuring" and state.get("size_bytes") else ""
-    said = error or last_line(log_tail)
+    said = clean(error or last_line(log_tail))
     if peers and stage == "measuring" and (exit_status is None or blames_peer(said)):
         return (
             "collective.peer",
@@ -219,15 +230,23 @@ def diagnose(state, log_tail, exit_status, peers, waited_s):
             f"not done after {waited_s:.0f} s{at}: {said or 'nothing was said'}",
             "give it more time (fabric_baseline_timeout_s) or fewer sizes (fabric_baseline_sizes)",
         )
+    ended = f"was killed by signal {-exit_status}" if exit_status < 0 else f"ended with status {exit_status}"
     return (
         "collective.run",
-        f"torchrun ended with status {exit_status}{at}: {said or 'nothing was said'}",
+        f"torchrun {ended}{at}: {said or 'nothing was said'}",
         "run the fact's command on the node to see everything it says",
     )
 
 
+def clean(error):
+    """Return an error of torch without the place in its source and the advice that Gloo adds to each."""
+    text = re.sub(r"\[/\S+:\d+\] ?", "", error or "")
+    return text.split(" This is typically caused by")[0].strip()
+
+
 def last_line(text):
-    """Return the line of a log that says most: the last that names an error, else the last that is not empty."""
+    """Return the line of a log that says most: the last that names an error, else the last that is no warning."""
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("[W")]  # torch's log: [W1124 05:57:18.03 socket.cpp:207]
     errors = [line for line in lines if "Error" in line and "elastic" not in line and "Traceback" not in line]
     return (errors or lines or [""])[-1][:400]

@@ -86,9 +86,7 @@ def run(command, env, folder, count, timeout_s):
     started = time.monotonic()
     done_at = None
     with open(log_path, "wb") as log:
-        process = subprocess.Popen(
-            command, env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(command, env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         status = None
         try:
             while True:

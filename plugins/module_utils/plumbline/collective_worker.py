@@ -24,7 +24,7 @@ WARMUPS = 5  # more of them for messages that take less than a budget's twentiet
 
 
 def contribution(rank, index):
-    """Return the value that ``rank`` puts at ``index``; small integers, so float32 sums are exact."""
+    """Return the value that ``rank`` puts at ``index``: periodic, and small integers, so float32 sums are exact."""
     return rank + 1 + (index + rank) % PERIOD
 
 
@@ -57,12 +57,10 @@ class Bench:
         self.operations = 0
 
     def pattern(self, elements, ranks):
-        """Return the sum of what ``ranks`` contribute, element by element."""
-        index = self.torch.arange(elements, device=self.device, dtype=self.torch.int32)
-        total = self.torch.zeros(elements, device=self.device, dtype=self.torch.float32)
-        for rank in ranks:
-            total += (rank + 1 + (index + rank) % PERIOD).to(self.torch.float32)  # = contribution(rank, index)
-        return total
+        """Return the sum of what ``ranks`` contribute, element by element: one period, repeated."""
+        period = [float(sum(contribution(rank, index) for rank in ranks)) for index in range(PERIOD)]
+        tile = self.torch.tensor(period, dtype=self.torch.float32, device=self.device)
+        return tile.repeat(-(-elements // PERIOD))[:elements].contiguous()
 
     def prepare(self, size_bytes):
         elements = size_bytes // 4

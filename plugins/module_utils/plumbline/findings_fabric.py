@@ -12,7 +12,7 @@ from __future__ import annotations
 from ansible.module_utils.plumbline.fact import PASSING
 from ansible.module_utils.plumbline.findings_layouts import finding, mean
 from ansible.module_utils.plumbline.report_format import digits, factor, size
-from ansible.module_utils.plumbline.report_records import describe, latency_at, num
+from ansible.module_utils.plumbline.report_records import describe, get, latency_at, num
 
 
 def pick(fabric, op, scope):
@@ -50,22 +50,32 @@ def _crossing(op, within, across):
         return
     before, after = within["latency_8b_us"], across["latency_8b_us"]
     if before and after:
+        spreads = [_spread(item) for item in (within, across)]
+        level, end = "supported", ""
+        if not all(spreads):
+            level, end = "no data", "; their spreads are not known, so no difference is claimed"
+        elif spreads[0][1] >= spreads[1][0] and spreads[1][1] >= spreads[0][0]:
+            level, end = "overlap", "; their spreads overlap, so no difference is shown"
         yield finding(
             "fabric.latency.%s" % op,
-            "supported",
-            "Crossing nodes takes the latency of an 8 B %s from %s to %s, %s."
-            % (op, digits(before, "µs"), digits(after, "µs"), factor(after / before)),
-            "%s / %s = %s (medians; within: %s on %s, %s ranks; across: %s ranks on %s nodes)"
+            level,
+            "An 8 B %s takes %s within a node and %s across nodes, %s%s."
+            % (op, digits(before, "µs"), digits(after, "µs"), factor(after / before), end),
+            "%s / %s = %s (medians; within: the slowest node, %s, %s ranks; across: %s ranks on %s nodes)%s"
             % (
                 digits(after),
                 digits(before),
                 digits(after / before),
-                within["name"],
                 within["host"],
                 digits(within["ranks"]),
                 digits(across["ranks"]),
                 digits(across["nodes"]),
+                "; minimum to 90th percentile: %s to %s µs, %s to %s µs"
+                % tuple(digits(value) for pair in spreads for value in pair)
+                if all(spreads)
+                else "",
             ),
+            None if all(spreads) else "time_us.min and time_us.p90 at 8 B",
         )
     high, low = within["peak_busbw_gbps"], across["peak_busbw_gbps"]
     if high and low:
@@ -74,8 +84,16 @@ def _crossing(op, within, across):
             "supported",
             "Peak bus bandwidth of %s is %s within a node and %s across nodes, %s."
             % (op, digits(high, "GB/s"), digits(low, "GB/s"), factor(high / low)),
-            "%s / %s = %s (GB/s = 10⁹ bytes per second)" % (digits(high), digits(low), digits(high / low)),
+            "%s / %s = %s (GB/s = 10⁹ bytes per second; within: %s)"
+            % (digits(high), digits(low), digits(high / low), within["host"]),
         )
+
+
+def _spread(item):
+    """Return ``(minimum, 90th percentile)`` of the times at 8 B in µs, or None."""
+    times = next((point.get("time_us") for point in item["sweep"] if point["size_bytes"] == 8), None)
+    pair = num(get(times, "min")), num(get(times, "p90"))
+    return None if None in pair else pair
 
 
 def _line_rate(fabric):
@@ -204,7 +222,7 @@ def _against_twin(layout, found, within, message, after, count, tpot):
             twin["name"],
         )
     else:
-        claim = "Crossing nodes adds %s to the TPOT of %s over %s; all-reduce latency predicts %s of it, %s %%" % (
+        claim = "A token takes %s longer in %s than in %s; all-reduce latency predicts %s of it, %s %%" % (
             digits(seen, "ms"),
             layout["name"],
             twin["name"],
@@ -232,11 +250,10 @@ def _pipeline(layout, across):
     yield finding(
         name,
         "estimate",
-        "%s crosses stages %d time%s a token: at least %s, %s %% of its TPOT of %s."
+        "%s sends %s a token between stages: at least %s, %s %% of its TPOT of %s."
         % (
             describe(layout),
-            hops,
-            "" if hops == 1 else "s",
+            "once" if hops == 1 else "%d times" % hops,
             digits(cost, "ms"),
             digits(100 * cost / tpot),
             digits(tpot, "ms"),

@@ -16,9 +16,16 @@ UNSTEADY_CV = 0.05
 AGREE = 0.01
 
 
-def finding(name, level, claim, arithmetic=None, missing=None):
-    """Return one finding; see :func:`findings.findings`."""
-    return {"id": name, "level": level, "claim": claim, "arithmetic": arithmetic, "missing": missing}
+def finding(name, level, claim, arithmetic=None, missing=None, values=None):
+    """Return one finding; see :func:`findings.findings`. ``values`` has what the claim is made of, for programs."""
+    return {
+        "id": name,
+        "level": level,
+        "claim": claim,
+        "arithmetic": arithmetic,
+        "missing": missing,
+        "values": values or {},
+    }
 
 
 def mean(layout, metric):
@@ -50,12 +57,12 @@ def layout_findings(found):
                 missing="a healthy or degraded benchmark fact with summary.throughput_tok_s.mean",
             )
         )
-    told = {(ranked[0]["name"], ranked[1]["name"])} if len(ranked) > 1 else set()
-    for name, one, two, note in _pairs(usable):
+    for name, one, two, lead in _pairs(usable):
         slow, fast = sorted((one, two), key=lambda layout: mean(layout, "throughput_tok_s"))
-        if (fast["name"], slow["name"]) not in told:
-            told.add((fast["name"], slow["name"]))
-            result.append(_compare(name, fast, slow, note))
+        # The two fastest are compared above; tensor against pipeline is the question that is always answered.
+        if [fast, slow] != ranked[:2] or name == "layouts.tp_against_pp_across":
+            result.append(_compare(name, fast, slow, lead))
+    result += _left_out(found)
     result += _unsteady(usable)
     result += _disagreements(found)
     result += _identity(usable)
@@ -63,65 +70,67 @@ def layout_findings(found):
 
 
 def _fastest(best, second):
-    return _compare("layouts.fastest", best, second, None, "Fastest: ")
+    return _compare("layouts.fastest", best, second, "Of all layouts")
 
 
 def _pairs(usable):
-    """Yield ``(id, layout, layout, note)`` for pairs that differ in one thing worth a sentence."""
+    """Yield ``(id, layout, layout, lead)`` for pairs that differ in one thing worth a sentence."""
     for one in usable:
         for two in usable:
-            if one["name"] == two["name"] or not all(layout[key] for layout in (one, two) for key in ("ranks", "nodes")):
+            if one["name"] == two["name"] or not all(
+                layout[key] for layout in (one, two) for key in ("ranks", "nodes")
+            ):
                 continue
             same_ranks = one["ranks"] == two["ranks"]
             across = one["nodes"] > 1 and two["nodes"] > 1
             if across and same_ranks and one["tp"] > two["tp"]:
-                yield "layouts.tp_against_pp_across", one, two, "the same number of ranks and nodes"
+                yield (
+                    "layouts.tp_against_pp_across",
+                    one,
+                    two,
+                    "Tensor against pipeline parallelism across nodes, the same ranks",
+                )
             if one["nodes"] > 1 and two["nodes"] == 1 and same_ranks and one["tp"] == two["tp"]:
-                yield "layouts.crossing_nodes", one, two, "the same TP and PP, across nodes against within one"
+                yield "layouts.crossing_nodes", one, two, "The same TP and PP across nodes and within one"
             if one["nodes"] == two["nodes"] == 1 and one["pp"] == two["pp"] and one["tp"] > two["tp"]:
-                yield "layouts.more_ranks", one, two, "one node, more ranks"
+                yield "layouts.more_ranks", one, two, "More ranks on one node"
             if one["nodes"] > 1 and two["nodes"] == 1 and same_ranks and one["pp"] > two["pp"]:
-                yield "layouts.pipeline_across", one, two, "a pipeline across nodes against one node, the same ranks"
+                yield "layouts.pipeline_across", one, two, "A pipeline across nodes against one node, the same ranks"
 
 
-def _compare(name, fast, slow, note, lead=""):
+def _compare(name, fast, slow, lead):
     rates = [get(layout["summary"], "throughput_tok_s") for layout in (fast, slow)]
     ratio = rates[0]["mean"] / rates[1]["mean"] if rates[1]["mean"] else None
     disjoint = apart(*rates)
     numbers = "%s against %s" % tuple(interval(rate, "tok/s") for rate in rates)
-    arithmetic = "%s / %s = %s (means; 95 %% intervals in brackets: %s)" % (
+    arithmetic = "%s / %s = %s (means; 95 %% intervals in brackets above)" % (
         digits(rates[0]["mean"]),
         digits(rates[1]["mean"]),
         digits(ratio),
-        numbers,
     )
     names = describe(fast), describe(slow)
     if disjoint:
-        level = "supported"
-        claim = "%s is %s as fast as %s (%s); the intervals do not overlap" % (
-            lead + names[0],
-            factor(ratio),
-            names[1],
-            numbers,
-        )
+        level, end = "supported", "the intervals do not overlap"
+        claim = "%s: %s is %s as fast as %s (%s); %s" % (lead, names[0], factor(ratio), names[1], numbers, end)
     elif disjoint is None:
-        level = "no data"
-        claim = "%s measured %s as fast as %s (%s), but no interval is known: no claim" % (
-            lead + names[0],
-            factor(ratio),
-            names[1],
-            numbers,
-        )
+        level, end = "no data", "no interval is known, so no difference is claimed"
+        claim = "%s: %s measured %s as fast as %s (%s); %s" % (lead, names[0], factor(ratio), names[1], numbers, end)
     else:
-        level = "overlap"
-        claim = "%s and %s are not told apart (%s): the intervals overlap" % (lead + names[0], names[1], numbers)
-    if note:
-        claim += ". They have %s" % note if note.startswith("the same number") else " (%s)" % note
+        level, end = "overlap", "the intervals overlap"
+        claim = "%s: %s and %s are not told apart (%s); %s" % (lead, names[0], names[1], numbers, end)
     executors = [layout["executor"] for layout in (fast, slow)]
     if all(executors) and executors[0] != executors[1]:
-        claim += ". They also differ in executor (%s, %s), so not all of it is the network" % tuple(executors)
+        claim += ". They also differ in executor (%s, %s), so it need not all be the network" % tuple(executors)
     missing = "an interval for both: at least two runs each" if disjoint is None else None
-    return finding(name, level, claim + ".", arithmetic, missing)
+    values = {"fast": fast["name"], "slow": slow["name"], "ratio": ratio}
+    return finding(name, level, claim + ".", arithmetic, missing, values)
+
+
+def _left_out(found):
+    names = [layout["name"] for layout in found if not layout["usable"]]
+    if names and len(names) < len(found):
+        claim = "Not compared with the others: %s." % ", ".join(names)
+        yield finding("layouts.left_out", "no data", claim, missing="a passing benchmark; the table above says why")
 
 
 def _unsteady(usable):
@@ -173,7 +182,7 @@ def _identity(usable):
     if worst is None:
         return
     gap, layout, values, tokens, rebuilt = worst
-    arithmetic = "%s: %s + (%d - 1) × %s = %s ms against E2E %s ms" % (
+    arithmetic = "%s: %s + (%d − 1) × %s = %s ms against E2E %s ms" % (
         layout["name"],
         digits(values[1]),
         tokens,
@@ -182,7 +191,9 @@ def _identity(usable):
         digits(values[0]),
     )
     if gap <= 0.02:
-        claim = "TTFT, TPOT and E2E agree with each other to within %s %% in every layout." % digits(gap * 100)
+        claim = "TTFT, TPOT and E2E agree with each other to within %s %% in every layout." % digits(
+            max(gap, 0.001) * 100
+        )
         yield finding("layouts.identity", "supported", claim, "worst case, " + arithmetic)
     else:
         claim = "TTFT, TPOT and E2E of %s disagree by %s %%: they do not describe the same requests." % (

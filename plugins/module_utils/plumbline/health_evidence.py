@@ -114,7 +114,11 @@ def memory(root="/"):
         key, _sep, value = line.partition(":")
         if value.strip().endswith("kB"):
             lines[key] = int(value.split()[0]) * 1024
-    return {"total": lines.get("MemTotal"), "available": lines.get("MemAvailable"), "swap_total": lines.get("SwapTotal")}
+    return {
+        "total": lines.get("MemTotal"),
+        "available": lines.get("MemAvailable"),
+        "swap_total": lines.get("SwapTotal"),
+    }
 
 
 def nearest_existing(path):
@@ -181,15 +185,20 @@ def write_probe(place, size=PROBE_BYTES):
 
 
 def read_only_mounts(root="/"):
-    """Return mount points of writable kinds of file system that are mounted read-only; None when unreadable."""
-    text = read_text(os.path.join(root, "proc/self/mounts"))
+    """Return mount points of disk file systems that are themselves read-only; None when unreadable.
+
+    ``mountinfo`` tells the file system's own state (last field; what ``errors=remount-ro`` sets) from that of one
+    mount: a bind mount may be read-only on purpose.
+    """
+    text = read_text(os.path.join(root, "proc/self/mountinfo"))
     if text is None:
         return None
     found = []
     for line in text.splitlines():
-        fields = line.split()
-        if len(fields) >= 4 and fields[2] in WRITABLE_FILESYSTEMS and "ro" in fields[3].split(","):
-            found.append(fields[1].replace("\\040", " "))
+        mount, _sep, system = line.partition(" - ")
+        fields, own = mount.split(), system.split()
+        if len(fields) > 4 and len(own) >= 3 and own[0] in WRITABLE_FILESYSTEMS and "ro" in own[2].split(","):
+            found.append(fields[4].replace("\\040", " "))
     return sorted(set(found))
 
 

@@ -78,4 +78,10 @@ def choose(wanted, skus, azure):
     if match is None:
         seen = "%s (%s), for which there are no expected values" % (name, origin)
         return {"sku": name, "from": origin, "expect": dict(skus.get(FALLBACK) or {}), "known": False, "seen": seen}
-    return {"sku": match, "from": origin, "expect": dict(skus[match]), "known": True, "seen": "%s (%s)" % (match, origin)}
+    return {
+        "sku": match,
+        "from": origin,
+        "expect": dict(skus[match]),
+        "known": True,
+        "seen": "%s (%s)" % (match, origin),
+    }

@@ -12,9 +12,7 @@ import subprocess
 # XIDs after which the GPU must be reset or the node replaced. Azure NHC's list (azurehpc-health-checks, check_gpu_xid)
 # and the three that it lacks: 94 contained and 95 uncontained memory error, 140 unrecovered ECC error
 # (NVIDIA, "XID Errors"). Others, such as 13, 31, 43 and 45, are mostly an application's own fault.
-FATAL_XIDS = frozenset(
-    [48, 56, 57, 58, 62, 63, 64, 65, 68, 69, 73, 74, 79, 80, 81, 92, 119, 120] + [94, 95, 140]
-)
+FATAL_XIDS = frozenset([48, 56, 57, 58, 62, 63, 64, 65, 68, 69, 73, 74, 79, 80, 81, 92, 119, 120] + [94, 95, 140])
 XID = re.compile(r"NVRM: Xid \(PCI:([0-9a-fA-F:.]+)\): (\d+)")
 
 # (name, status of a finding, pattern, remedy); the patterns are the kernel's own messages.
@@ -60,9 +58,7 @@ RULES = (
     (
         "hung_task",
         "degraded",
-        re.compile(
-            r"INFO: task .+ blocked for more than \d+ seconds|BUG: soft lockup|hard LOCKUP|rcu.*detected stall"
-        ),
+        re.compile(r"INFO: task .+ blocked for more than \d+ seconds|BUG: soft lockup|hard LOCKUP|rcu.*detected stall"),
         "look for what the task waits on (disk, network file system, driver); reboot if it does not end",
     ),
     (
@@ -90,7 +86,10 @@ def collect(root="/", timeout_s=60):
         try:
             done = subprocess.run(
                 [tool, "-k", "-b", "-o", "json", "--no-pager", "--output-fields=MESSAGE,PRIORITY"],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout_s, check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
             )
             lines = parse_journal(done.stdout.decode(errors="replace"))
             if done.returncode == 0 and lines:
@@ -172,7 +171,9 @@ def find(lines):
         remedy = "reset the GPU or reboot; replace the node and report it to Azure if the XID comes back"
         found.append(_finding("xid", "failed", fatal, remedy))
     else:
-        found.append(_finding("xid", "degraded", other, "look whether the application on that GPU crashed at that time"))
+        found.append(
+            _finding("xid", "degraded", other, "look whether the application on that GPU crashed at that time")
+        )
     return found
 
 

@@ -51,14 +51,22 @@ def link_name(lab, index):
     return "%sh%d" % (lab, index)
 
 
+def mac(address):
+    """Return the hardware address that goes with an IPv4 address: locally administered, the same after each restart.
+
+    With a new one, the other nodes would send to the old until their neighbour entries expire.
+    """
+    return "02:00:" + ":".join("%02x" % byte for byte in ipaddress.IPv4Address(address).packed)
+
+
 def parse_rate(text):
-    """Return bits per second for a rate as tc writes it (``1gbit``, ``200mbit``, ``10mbps``), None for ``unlimited``."""
+    """Return bits per second for a rate as tc writes it (``200mbit``, ``10mbps``), None for ``unlimited``."""
     text = str(text).strip().lower()
     if text == UNLIMITED:
         return None
     match = _RATE.match(text)
     if not match or not float(match.group(1)):
-        raise LabError("link rate is %r: expected a rate as tc writes it, such as 200mbit or 1gbit, or unlimited" % text)
+        raise LabError("link rate is %r: expected a rate as tc writes it, such as 200mbit, or unlimited" % text)
     bits = float(match.group(1)) * _PREFIX[match.group(2)]
     return int(bits * (8 if match.group(3) == "bps" else 1))
 
@@ -85,7 +93,7 @@ def shaped_rate(qdiscs):
 
 
 def plan(lab, count, subnet, rate, rates=None):
-    """Return the lab's network: ``controller``, ``prefix``, ``bridge`` and, for each node, name, address, link and rate.
+    """Return the lab's network: controller, prefix, bridge and, for each node, name, address, link and rate.
 
     ``rates`` overrides ``rate`` by node name. Raises :class:`LabError`.
     """
@@ -95,7 +103,7 @@ def plan(lab, count, subnet, rate, rates=None):
     try:
         network = ipaddress.IPv4Network(subnet)
     except ValueError as error:
-        raise LabError("lab_subnet is %r: expected an IPv4 network such as 10.98.0.0/16 (%s)" % (subnet, error)) from None
+        raise LabError("lab_subnet is %r: expected a network such as 10.98.0.0/16 (%s)" % (subnet, error)) from None
     if network.num_addresses < FIRST_HOST + count + 2:
         raise LabError("lab_subnet %s is too small for %d nodes: expected a /24 or wider" % (subnet, count))
     nodes = [

@@ -1,4 +1,7 @@
-"""The lab's hands on the machine: processes, links, loop devices. State is read from the kernel, never from a pid file."""
+"""The lab's hands on the machine: processes, links, loop devices.
+
+State is read from the kernel, never from a pid file.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,9 @@ def call(*argv, check=True, timeout=120, **kwargs):
     try:
         done = subprocess.run(
             argv,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             stdin=kwargs.pop("stdin", None if "input" in kwargs else subprocess.DEVNULL),
-            universal_newlines=True,
+            text=True,
             timeout=timeout,
             check=False,
             **kwargs,

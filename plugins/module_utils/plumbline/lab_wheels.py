@@ -56,6 +56,19 @@ def torch_pins(version):
     return [version] if version == plain else [version, plain]
 
 
+def torch_source(pins, found, recorded):
+    """Return a sentence on which torch the wheelhouse holds; ``recorded`` is what the fetch noted, if it was ours."""
+    path = next((resolve([pin], found)[0] for pin in pins if pin[0] == "torch"), None)
+    if not path:
+        return "torch is not fetched yet"
+    return "%s: %s" % (os.path.basename(path[0]), recorded.strip() or "it lay among the wheels already")
+
+
+def is_cuda(name):
+    """Say whether a distribution is a library that the plain build of torch loads; triton it loads only for GPUs."""
+    return name.startswith(("nvidia-", "cuda-"))
+
+
 def resolve(pins, found):
     """Return ``(paths, missing)``: the wheel of each pin, and the pins that have none. torch may be the plain build."""
     paths, missing = [], []
@@ -90,7 +103,8 @@ def write_wheel(folder, name, version, files=None, entry_points=None, summary=""
     stem = "%s-%s" % (re.sub(r"[-_.]+", "_", name), version)
     info = stem + ".dist-info/"
     members = dict(files or {})
-    members[info + "METADATA"] = "Metadata-Version: 2.1\nName: %s\nVersion: %s\nSummary: %s\n" % (name, version, summary)
+    about = (name, version, summary)
+    members[info + "METADATA"] = "Metadata-Version: 2.1\nName: %s\nVersion: %s\nSummary: %s\n" % about
     members[info + "WHEEL"] = "Wheel-Version: 1.0\nGenerator: plumbline\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     if entry_points:
         members[info + "entry_points.txt"] = "".join(

@@ -38,7 +38,9 @@ def number(text):
 
 def yes(text):
     """Return True for ``Yes``, False for ``No``, None where the driver gave neither."""
-    return {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}.get((text or "").strip().lower())
+    return {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}.get(
+        (text or "").strip().lower()
+    )
 
 
 def normal_bus_id(text):
@@ -51,7 +53,9 @@ def find_tool(path=None):
     """Return the ``nvidia-smi`` to run, or None. A ``path`` given must be an executable file."""
     if path:
         return path if os.access(path, os.X_OK) and os.path.isfile(path) else None
-    return shutil.which("nvidia-smi", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/local/bin:/usr/local/nvidia/bin")
+    return shutil.which(
+        "nvidia-smi", path=os.environ.get("PATH", "") + ":/usr/bin:/usr/local/bin:/usr/local/nvidia/bin"
+    )
 
 
 def pci_gpus(root="/"):
@@ -94,8 +98,12 @@ def run(tool, arguments, timeout_s=60):
         raise NvidiaError("nvidia-smi is not installed, or not executable")
     try:
         done = subprocess.run(
-            [tool] + list(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            timeout=timeout_s, check=False, env=dict(os.environ, LC_ALL="C"),
+            [tool] + list(arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env=dict(os.environ, LC_ALL="C"),
         )
     except subprocess.TimeoutExpired as error:
         raise NvidiaError("%s did not answer within %g s" % (tool, timeout_s)) from error
@@ -221,5 +229,7 @@ def parse_csv(text):
     header = [re.sub(r"\s*\[.*\]$", "", name) for name in rows[0]]
     for row in rows[1:]:
         if len(row) != len(header):
-            raise NvidiaError("nvidia-smi printed %d columns, expected %d: %r" % (len(row), len(header), ", ".join(row)))
+            raise NvidiaError(
+                "nvidia-smi printed %d columns, expected %d: %r" % (len(row), len(header), ", ".join(row))
+            )
     return [dict(zip(header, row)) for row in rows[1:]]  # noqa: B905 -- strict= needs Python 3.10

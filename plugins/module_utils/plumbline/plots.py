@@ -1,6 +1,7 @@
 """The report's plots as SVG and PNG. Controller only: needs matplotlib.
 
-Colours are Okabe and Ito's, told apart with any colour vision; a layout has the same one in every
+Colours are Okabe and Ito's (the purple is Tol's, which is dark enough for text), told apart with any
+colour vision; a layout has the same one in every
 plot, given by its place among the run's layouts. Output is the same, byte for byte, for the same
 data: no date, a fixed hash salt, the font that ships with matplotlib.
 """
@@ -8,6 +9,7 @@ data: no date, a fixed hash salt, the font that ships with matplotlib.
 from __future__ import annotations
 
 import io
+import math
 import re
 
 import matplotlib
@@ -15,13 +17,13 @@ import matplotlib
 matplotlib.use("Agg")
 
 from ansible.module_utils.plumbline.fact import PASSING  # noqa: E402
-from ansible.module_utils.plumbline.report_format import digits, size  # noqa: E402
+from ansible.module_utils.plumbline.report_format import digits, error, size  # noqa: E402
 from ansible.module_utils.plumbline.report_records import get, num  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator  # noqa: E402
 
 INK, MUTED, GRID, PAPER = "#1f2933", "#5f6b7a", "#dde3ea", "#ffffff"
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f")
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#aa3377", "#56b4e9", "#e69f00", "#7f7f7f")
 SCOPE_COLOURS = {"within": "#0072b2", "across": "#d55e00"}
 
 STYLE = {
@@ -46,7 +48,8 @@ STYLE = {
     "savefig.facecolor": PAPER,
     "svg.fonttype": "path",
 }
-WIDTH = 9.2
+# Inches. On the page a layout plot has the whole width and a collective half of it: text is then 13 to 14 pixels high.
+WIDTH, HALF = 11.0, 6.5
 
 
 def colours(layouts):
@@ -133,7 +136,7 @@ def _label_rows(axes, layouts, palette):
 
 def _jitter(count):
     """Return offsets that keep dots of one row apart, the same every time."""
-    return [((index * 2) % 5 - 2) * 0.055 for index in range(count)]
+    return [((index * 2) % 5 - 2) * 0.04 for index in range(count)]
 
 
 def throughput(layouts, palette):
@@ -142,7 +145,7 @@ def throughput(layouts, palette):
         return None
     figure = Figure(figsize=(WIDTH, 1.55 + 0.72 * len(layouts)))
     axes = figure.add_subplot()
-    _margins(figure, 1.75, 1.55)
+    _margins(figure, 1.85, 1.35)
     top = 0
     for index, item in enumerate(layouts):
         stats = item["summary"]["throughput_tok_s"]
@@ -152,7 +155,7 @@ def throughput(layouts, palette):
         axes.barh(index, stats["mean"], height=0.62, color=palette[item["name"]], alpha=0.85, linewidth=0)
         axes.plot(
             runs,
-            [index + offset for offset in _jitter(len(runs))],
+            [index + 0.13 + offset for offset in _jitter(len(runs))],
             "o",
             markersize=4.5,
             markerfacecolor=PAPER,
@@ -163,7 +166,7 @@ def throughput(layouts, palette):
         if low is not None and high is not None:
             axes.errorbar(
                 stats["mean"],
-                index,
+                index - 0.17,
                 xerr=[[max(0, stats["mean"] - low)], [max(0, high - stats["mean"])]],
                 color=INK,
                 capsize=5,
@@ -173,17 +176,15 @@ def throughput(layouts, palette):
         top = max(top, far)
         value = digits(stats["mean"])
         if low is not None and high is not None:
-            value += " ± %s" % digits(max(high - stats["mean"], stats["mean"] - low))
-        axes.annotate(
-            value, (far, index), xytext=(8, 0), textcoords="offset points", va="center", fontweight="bold"
-        )
+            value += " ± %s" % error(max(high - stats["mean"], stats["mean"] - low))
+        axes.annotate(value, (far, index), xytext=(8, 0), textcoords="offset points", va="center", fontweight="bold")
     axes.set_xlim(0, top * 1.02 or 1)
     _label_rows(axes, layouts, palette)
     axes.set_xlabel("throughput, output tokens / E2E (tok/s)")
     counts = sorted({len(item["runs"]) for item in layouts if item["runs"]})
     shown = " or ".join(str(count) for count in counts) or "unknown"
     first = layouts[0]["measured"]
-    subtitle = "Bar: mean of %s runs. Whisker and ±: 95 %% interval of the mean. Dot: one run." % shown
+    subtitle = "Bar: mean of %s runs. Whisker and ±: 95 %% interval of the mean. Dots: the runs." % shown
     asked = [num(first.get(key)) for key in ("input_len_tokens", "output_len_tokens", "concurrency")]
     if all(value is not None for value in asked):
         subtitle += " %d tokens in, %d out, concurrency %d." % tuple(asked)
@@ -193,12 +194,14 @@ def throughput(layouts, palette):
 
 def latency(layouts, palette):
     """Two panels, TTFT and TPOT: every run, their range and their mean."""
-    layouts = [item for item in layouts if any(num(get(item["summary"], key, "mean")) for key in ("ttft_ms", "tpot_ms"))]
+    layouts = [
+        item for item in layouts if any(num(get(item["summary"], key, "mean")) for key in ("ttft_ms", "tpot_ms"))
+    ]
     if not layouts:
         return None
     figure = Figure(figsize=(WIDTH, 1.55 + 0.72 * len(layouts)))
     panels = figure.subplots(1, 2)
-    _margins(figure, 1.75, 0.25)
+    _margins(figure, 1.85, 0.3)
     figure.subplots_adjust(wspace=0.12)
     for axes, metric, label in (
         (panels[0], "ttft_ms", "time to first token, TTFT (ms)"),
@@ -211,14 +214,23 @@ def latency(layouts, palette):
             runs = [value for value in (num(run.get(metric)) for run in item["runs"]) if value is not None]
             spread = runs or [value for value in (num(stats.get(key)) for key in ("min", "max")) if value is not None]
             if centre is None:
-                axes.annotate("not measured", (0, index), xytext=(6, 0), textcoords="offset points", va="center", color=MUTED)
+                axes.annotate(
+                    "not measured", (0, index), xytext=(6, 0), textcoords="offset points", va="center", color=MUTED
+                )
                 continue
             colour = palette[item["name"]]
             if spread:
                 axes.plot(
-                    [min(spread), max(spread)], [index, index], color=colour, linewidth=7, alpha=0.28, solid_capstyle="round"
+                    [min(spread), max(spread)],
+                    [index, index],
+                    color=colour,
+                    linewidth=7,
+                    alpha=0.28,
+                    solid_capstyle="round",
                 )
-            axes.plot(runs, [index + offset for offset in _jitter(len(runs))], "o", color=colour, markersize=4.5, alpha=0.8)
+            axes.plot(
+                runs, [index + offset for offset in _jitter(len(runs))], "o", color=colour, markersize=4.5, alpha=0.8
+            )
             axes.plot([centre, centre], [index - 0.2, index + 0.2], color=INK, linewidth=1.6)
             top = max([top, centre, *spread])
             axes.annotate(
@@ -264,23 +276,29 @@ def _sizes_axis(axes, series):
     ticks = [tick for tick in ticks if sizes[0] <= tick <= sizes[-1]]
     axes.xaxis.set_major_locator(FixedLocator(ticks if len(ticks) > 1 else sizes))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: size(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: size(float(value))))
     axes.set_xlim(sizes[0] / 1.4, sizes[-1] * 1.4)
     axes.set_xlabel("message size")
 
 
-def _who(item, series):
-    same = [other for other, _xs, _ys in series if other["scope"] == item["scope"]]
-    text = {"within": "within a node", "across": "across nodes"}.get(item["scope"], item["scope"] or item["name"])
-    lines = [text]
-    if item["ranks"] and item["nodes"]:
-        lines.append("%d ranks, %d node%s" % (item["ranks"], item["nodes"], "" if item["nodes"] == 1 else "s"))
-    if len(same) > 1:
-        lines.append("one line for each of %d nodes" % len(same))
+def _who(scope, series, value):
+    """Return the label of one scope: what it is, how many lines it has, and the range of ``value(ys)`` over them."""
+    mine = [(item, value(xs, ys)) for item, xs, ys in series if item["scope"] == scope]
+    item = mine[0][0]
+    lines = [{"within": "within a node", "across": "across nodes"}.get(scope, scope or item["name"])]
+    if item["ranks"]:
+        lines.append("%d ranks" % item["ranks"])
+    if len(mine) > 1:
+        lines[-1] += ", %d nodes" % len(mine)
+    prefix, unit = mine[0][1][0], mine[0][1][2]
+    found = sorted(
+        {digits(number) for _item, (_prefix, number, _unit) in mine}, key=lambda text: float(text.replace(",", ""))
+    )
+    lines.append(("%s %s %s" % (prefix, "–".join([found[0], found[-1]][: len(found)]), unit)).strip())
     return "\n".join(lines)
 
 
-def _end_labels(axes, series, log):
+def _end_labels(axes, series, log, value):
     """Label each scope once, at the end of its line, and keep the labels apart."""
     wanted = {}
     for item, xs, ys in series:
@@ -288,23 +306,21 @@ def _end_labels(axes, series, log):
     low, high = axes.get_ylim()
 
     def fraction(value):
-        import math
-
         if log:
             return (math.log10(value) - math.log10(low)) / (math.log10(high) - math.log10(low))
         return (value - low) / (high - low)
 
     places = sorted((fraction(ys[-1]), scope) for scope, (_item, _xs, ys) in wanted.items())
-    gap, free = 0.20, 0.0
+    gap, free = 0.25, 0.1
     settled = []
     for place, scope in places:
         place = max(place, free)
         settled.append((place, scope))
         free = place + gap
-    excess = max(0.0, settled[-1][0] - 0.95) if settled else 0.0
+    excess = max(0.0, settled[-1][0] - 0.93) if settled else 0.0
     for place, scope in settled:
         axes.annotate(
-            _who(wanted[scope][0], series),
+            _who(scope, series, value),
             (1, place - excess),
             xycoords="axes fraction",
             xytext=(8, 0),
@@ -334,39 +350,21 @@ def bandwidth(op, collectives):
     series = _series(collectives, lambda point: point.get("busbw_gbps"))
     if not series:
         return None
-    figure = Figure(figsize=(WIDTH, 4.3))
+    figure = Figure(figsize=(HALF, 4.0))
     axes = figure.add_subplot()
-    _margins(figure, 0.85, 2.05)
+    _margins(figure, 0.8, 1.55)
     _lines(axes, series)
     _sizes_axis(axes, series)
     axes.set_ylim(0, max(max(ys) for _item, _xs, ys in series) * 1.12)
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.set_ylabel("bus bandwidth (GB/s)")
-    for item, xs, ys in _one_per_scope(series, max):
-        peak = ys.index(max(ys))
-        axes.annotate(
-            "peak %s" % digits(ys[peak]),
-            (xs[peak], ys[peak]),
-            xytext=(0, 6),
-            textcoords="offset points",
-            ha="right" if peak > len(xs) / 2 else "left",
-            fontsize=9,
-            color=SCOPE_COLOURS.get(item["scope"], MUTED),
-        )
-    _end_labels(axes, series, log=False)
+    _end_labels(axes, series, False, lambda _xs, ys: ("peak", max(ys), ""))
     _heading(
         figure,
         "Bandwidth of %s against message size" % _clip(op, 30),
-        "%sGB/s = 10⁹ bytes per second, bus bandwidth as nccl-tests defines it." % _how(collectives),
+        "%sBus bandwidth as in nccl-tests; GB/s = 10⁹ bytes per second." % _how(collectives),
     )
     return figure, "Bus bandwidth of %s against message size; higher is better." % op
-
-
-def _one_per_scope(series, choose):
-    scopes = {}
-    for entry in series:
-        scopes.setdefault(entry[0]["scope"], []).append(entry)
-    return [choose(entries, key=lambda entry: max(entry[2])) for entries in scopes.values()]
 
 
 def collective_latency(op, collectives):
@@ -374,9 +372,9 @@ def collective_latency(op, collectives):
     series = _series(collectives, lambda point: get(point, "time_us", "median"))
     if not series:
         return None
-    figure = Figure(figsize=(WIDTH, 4.3))
+    figure = Figure(figsize=(HALF, 4.0))
     axes = figure.add_subplot()
-    _margins(figure, 0.85, 2.05)
+    _margins(figure, 0.8, 1.55)
     axes.set_yscale("log")
     for item, _xs, _ys in series:
         band = [
@@ -386,26 +384,17 @@ def collective_latency(op, collectives):
         band = [point for point in band if (point[1] or 0) > 0 and (point[2] or 0) > 0]
         if band:
             xs, low, high = zip(*band)
-            axes.fill_between(xs, low, high, color=SCOPE_COLOURS.get(item["scope"], MUTED), alpha=0.16, linewidth=0)
+            axes.fill_between(xs, low, high, color=SCOPE_COLOURS.get(item["scope"], MUTED), alpha=0.12, linewidth=0)
     _lines(axes, series)
     _sizes_axis(axes, series)
     axes.yaxis.set_major_locator(LogLocator(10))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: digits_time(value)))
-    axes.set_ylabel("time")
-    for item, xs, ys in _one_per_scope(series, max):
-        axes.annotate(
-            "%s at %s" % (digits(ys[0], "µs"), size(xs[0])),
-            (xs[0], ys[0]),
-            xytext=(2, 8),
-            textcoords="offset points",
-            fontsize=9,
-            color=SCOPE_COLOURS.get(item["scope"], MUTED),
-        )
-    _end_labels(axes, series, log=True)
+    axes.set_ylabel("time of one operation")
+    _end_labels(axes, series, True, lambda xs, ys: ("%s:" % size(xs[0]), ys[0], "µs"))
     _heading(
         figure,
         "Latency of %s against message size" % _clip(op, 30),
-        "%sLine: median. Band: minimum to 90th percentile. Both axes logarithmic." % _how(collectives),
+        "%sLine: median. Band: minimum to 90th percentile." % _how(collectives),
     )
     return figure, "Median time of one %s against message size; lower is better." % op
 

@@ -30,6 +30,14 @@ def digits(value, unit=""):
     return text + " " + unit if unit else text
 
 
+def error(value):
+    """Return the half width of an interval to two significant digits: ``1.1``, ``0.32``, ``24``."""
+    value = num(value)
+    if value is None:
+        return MISSING
+    return "%.2g" % value if abs(value) < 99.5 else digits(value)
+
+
 def size(value):
     """Return bytes as text in powers of 1024: ``8 B``, ``16 KiB``, ``1.5 GiB``."""
     value = num(value)

@@ -11,6 +11,9 @@ import math
 
 from ansible.module_utils.plumbline.fact import PASSING, STATUSES, worst
 
+# Bytes of one value on the wire, by the name that a model's config.json or vLLM gives the type.
+DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "float8_e4m3fn": 1, "fp8": 1}
+
 METRICS = ("throughput_tok_s", "decode_tok_s", "ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
 
 
@@ -89,7 +92,7 @@ def layout_name(entry):
 
 
 def layouts(data):
-    """Return one record per layout, in the order in which they were started.
+    """Return one record per layout, in the selection's order, then in the order in which they were started.
 
     ``usable`` says that its benchmark may be compared: the benchmark fact passes and has a
     throughput. ``summary`` has only numbers, by metric.
@@ -98,9 +101,38 @@ def layouts(data):
     for entry in of_kind(data, "startup", "benchmark"):
         record = found.setdefault(layout_name(entry), {"startup": [], "benchmark": []})
         record[entry["kind"]].append(entry)
-    expected = texts(get(data["run"], "layouts"))
-    names = list(found) + [name for name in expected if name not in found]
+    owed = _asked_for(data, bool(found))
+    names = [name for name in _selected(data) if name in found or name in owed]
+    names += [name for name in found if name not in names]
     return [_layout(name, found.get(name, {"startup": [], "benchmark": []})) for name in names]
+
+
+def asked(data, *words):
+    """Return whether this run was to come to a phase whose name has one of these words.
+
+    A play's name is in ``run.json`` even where ``--tags`` left none of its tasks: the tags decide then.
+    """
+    run = data["run"]
+    tags = [str(tag).lower() for tag in run["tags"] if str(tag).lower() != "all"]
+    names = tags or [str(phase.get("name") or "").lower() for phase in run["phases"]]
+    skipped = " ".join(str(tag).lower() for tag in run["skip_tags"])
+    return not run["check"] and any(word in name and word not in skipped for word in words for name in names)
+
+
+def _asked_for(data, served):
+    """Return the layouts of the selection, if this run came to serving: each of them owes a fact."""
+    roles = {incident.get("role") for incident in data["incidents"]}
+    if data["run"]["check"] or not (
+        served or roles & {"vllm_serve", "serve_benchmark"} or asked(data, "bench", "serve")
+    ):
+        return []
+    return _selected(data)
+
+
+def _selected(data):
+    """Return the names of the selection's layouts, each once."""
+    names = [item.get("name") for item in rows(get(data["selection"], "layouts"))]
+    return list(dict.fromkeys(name for name in names if isinstance(name, str) and name))
 
 
 def _layout(name, entries):
@@ -136,9 +168,9 @@ def _layout(name, entries):
         "ray_addresses": list(dict.fromkeys(str(node["address"]) for node in ray if node.get("address"))),
         "link_rate_gbit_s": first("link_rate_gbit_s", num),
         "layers": first("model_layers", whole),
-        "hidden_size": first("model_hidden_size", whole) or first("hidden_size", whole),
-        "dtype_bytes": first("model_dtype_bytes", num) or first("dtype_bytes", num),
-        "baseline": first("baseline", lambda value: value if isinstance(value, dict) else None),
+        "hidden_size": first("model_hidden_size", whole),
+        "dtype_bytes": first("model_dtype", lambda value: DTYPE_BYTES.get(str(value).replace("torch.", ""))),
+        "baseline": _baseline(bench) if bench else None,
         "startup": get(start["fact"], "measured") if start else None,
         "measured": measured if isinstance(measured, dict) else {},
         "summary": summary,
@@ -147,6 +179,11 @@ def _layout(name, entries):
         and entry_status(bench) in PASSING
         and num(get(summary, "throughput_tok_s", "mean")) is not None,
     }
+
+
+def _baseline(entry):
+    """Return a fact's reason about a baseline (a check named ``*.baseline``), or None."""
+    return next((item for item in entry_reasons(entry) if item["check"].endswith(".baseline")), None)
 
 
 def describe(layout):
@@ -182,7 +219,7 @@ def collectives(data):
                 "interface": get(fact, "context", "interface"),
                 "addresses": texts(get(fact, "context", "addresses")),
                 "link_rate_gbit_s": num(get(fact, "context", "link_rate_gbit_s")),
-                "baseline": get(fact, "context", "baseline"),
+                "baseline": _baseline(entry),
                 "ranks": num(get(fact, "measured", "ranks")),
                 "nodes": num(get(fact, "measured", "nodes")),
                 "latency_8b_us": num(get(fact, "measured", "latency_8b_us")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ansible.module_utils.plumbline.fact import PASSING, STATUSES, reason, worst
 from ansible.module_utils.plumbline.report_records import (
+    asked,
     entry_reasons,
     entry_status,
     layouts,
@@ -28,8 +29,11 @@ ROLE_PHASE = {
     "serve_benchmark": "serve",
 }
 
-# Words in the name of a phase that measures (run.json).
-MEASURING = ("health", "clock", "fabric", "model", "serv", "bench")
+# Phases of which every node owes a fact; of the others, every serving node does.
+EVERYONE = ("health", "clocks")
+
+# Words in the name of a phase, or in a tag, by which every node is measured.
+MEASURING = ("health", "clock")
 
 LOOK = "Read the task's message under Incidents, put it right, and run the playbook again."
 REACH = "Check power, network and sshd: `ansible <node> -m ansible.builtin.ping`; then run the playbook again."
@@ -146,35 +150,42 @@ def _incident(incident):
 
 def _missing(data, host, mine, cells):
     """Yield ``(phase, reason)`` for evidence that this node should have left and did not."""
-    if not mine:
-        if _measured(data) and not any(cells.values()):
-            yield "other", reason(
+    # A node that was excluded or lost is not measured further: its own verdict says why.
+    if role_of(data, host) == "excluded" or "failed" in sum(cells.values(), []):
+        return
+    owed = [(phase, _example(data, phase)) for phase in PHASES if not cells[phase] and _owes(data, host, phase)]
+    if not mine and (owed or asked(data, *MEASURING)):
+        yield (
+            "other",
+            reason(
                 "evidence",
                 "incomplete",
                 "no fact and no incident at all",
                 "at least one fact of every node",
-                "Was the node left out by --limit, or did the run stop early? Run the playbook again on this node.",
-            )
+                "Did the run stop early? Run the playbook again on this node.",
+            ),
+        )
         return
-    # A node that was excluded or lost is not measured further: its own verdict says why.
-    if role_of(data, host) == "excluded" or "failed" in sum(cells.values(), []):
-        return
-    for phase in PHASES:
-        others = {entry["host"] for entry in data["facts"] if entry["kind"] in PHASES[phase]}
-        everyone = phase in ("health", "clocks")
-        if others and not cells[phase] and (everyone or role_of(data, host) == "serving"):
-            yield phase, reason(
+    for phase, example in owed:
+        yield (
+            phase,
+            reason(
                 "evidence",
                 "incomplete",
-                "no %s fact, though %s has one" % (phase, min(others)),
-                "one of every node" if everyone else "one of every serving node",
+                "no %s fact, though %s has one" % (phase, example),
+                "one of every node" if phase in EVERYONE else "one of every serving node",
                 "Run this phase again: `ansible-playbook site.yml --tags %s`" % phase,
-            )
+            ),
+        )
 
 
-def _measured(data):
-    names = [str(phase.get("name") or "").lower() for phase in data["run"]["phases"]]
-    return bool(data["facts"]) or any(word in name for name in names for word in MEASURING)
+def _example(data, phase):
+    return min((entry["host"] for entry in data["facts"] if entry["kind"] in PHASES[phase]), default=None)
+
+
+def _owes(data, host, phase):
+    """Return whether this node has to have a fact of this phase: others have, and it is one of those that should."""
+    return _example(data, phase) is not None and (phase in EVERYONE or role_of(data, host) == "serving")
 
 
 def _layout(data, layout):
@@ -196,27 +207,28 @@ def _layout(data, layout):
 
 
 def _layout_missing(data, layout, status):
-    again = "Run it again: `ansible-playbook site.yml --tags serve,benchmark`"
+    again = "See the incidents of this run and server.log on the head node, then run the playbook again."
     if not any(status.values()):
         yield "startup", reason("evidence", "incomplete", "asked for, and left no fact", "a startup fact", again)
         return
     if status["startup"] is None:
         yield "startup", reason("evidence", "incomplete", "benchmark without a startup fact", "a startup fact", again)
-    asked = any(entry["kind"] == "benchmark" for entry in data["facts"]) or any(
-        "bench" in str(phase.get("name") or "").lower() for phase in data["run"]["phases"]
-    )
-    if status["benchmark"] is None and status["startup"] in PASSING and asked:
+    wanted = any(entry["kind"] == "benchmark" for entry in data["facts"]) or asked(data, "bench", "serve")
+    if status["benchmark"] is None and status["startup"] in PASSING and wanted:
         yield "benchmark", reason("evidence", "incomplete", "served, but left no benchmark fact", "one", again)
     # "It spans two nodes" is a claim that Ray's own node list has to support.
     if status["benchmark"] in PASSING and layout["executor"] == "ray" and (layout["nodes"] or 0) > 1:
         if len(layout["ray_addresses"]) < layout["nodes"]:
-            yield "benchmark", reason(
-                "ray.nodes",
-                "incomplete",
-                "Ray named %d address(es): %s"
-                % (len(layout["ray_addresses"]), ", ".join(layout["ray_addresses"]) or "none"),
-                "%d different addresses" % layout["nodes"],
-                "Check `ray status` on the head node and that every node joined before the server started.",
+            yield (
+                "benchmark",
+                reason(
+                    "ray.nodes",
+                    "incomplete",
+                    "Ray named %d address(es): %s"
+                    % (len(layout["ray_addresses"]), ", ".join(layout["ray_addresses"]) or "none"),
+                    "%d different addresses" % layout["nodes"],
+                    "Check `ray status` on the head node and that every node joined before the server started.",
+                ),
             )
 
 

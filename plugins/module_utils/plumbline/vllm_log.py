@@ -40,7 +40,7 @@ _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Exi
 # What is said of a failure elsewhere: never its cause.
 _ECHO = re.compile(
     r"Engine core initialization failed|See root cause above|EngineDeadError|EngineCore encountered an issue|"
-    r"See stack trace \(above\)|Traceback|leaked (?:semaphore|shared_memory)"
+    r"See stack trace \(above\)"
 )
 _WITHOUT_TRACEBACK = re.compile(
     r"error: (?:unrecognized arguments|argument|the following)|Address already in use|No space left on device|"

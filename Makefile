@@ -1,0 +1,46 @@
+# Two commands do everything: `make run` and `make test`. Each sets up what it needs.
+SHELL := /bin/bash
+VENV ?= $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,0)
+
+.PHONY: help run test setup lab lab-down lint unit integration node-tests clean
+
+help:
+	@echo "make run          set up, bring up the three-node lab, run site.yml, write results/<run id>/report.html"
+	@echo "make test         set up, lint, unit tests, integration tests in a lab of their own"
+	@echo "make lab          bring the lab up only          make lab-down    take it down, leave nothing behind"
+	@echo "make node-tests   testinfra assertions on the lab's nodes"
+	@echo "make lint | unit | integration                   parts of make test"
+
+run: lab
+	ansible-playbook site.yml
+
+test: lint unit integration
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt scripts/setup.sh scripts/bootstrap.sh
+	scripts/setup.sh $(VENV)
+
+lab: setup
+	ansible-playbook playbooks/lab_up.yml
+
+lab-down: setup
+	ansible-playbook playbooks/lab_down.yml
+
+lint: setup
+	ruff check .
+	ansible-lint --profile production --offline --strict
+
+unit: setup
+	python -m pytest tests/unit
+
+integration: setup
+	python -m pytest tests/integration
+
+node-tests: setup
+	python -m pytest tests/node --hosts=ansible://nodes --ansible-inventory=inventory/lab
+
+clean: lab-down
+	rm -rf $(VENV) results

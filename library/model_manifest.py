@@ -1,0 +1,158 @@
+#!/usr/bin/python
+"""Ansible module: the manifest of the model on the head node, made once and verified ever after."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_manifest
+short_description: Make or verify the SHA-256 manifest of a model directory
+description:
+  - Without a C(manifest.json) in O(path) it hashes every file and writes one. With one, it verifies every file against it.
+  - Returns a fact of kind C(model) for the head, and the manifest for the nodes that copy from it.
+options:
+  path:
+    description: The model directory.
+    type: path
+    required: true
+  rebuild:
+    description: Write a new manifest when the files differ, because the model was changed on purpose.
+    type: bool
+    default: false
+  threads:
+    description: Files hashed at once; 0 takes one per CPU, at most 8.
+    type: int
+    default: 0
+  source:
+    description: Where the model came from, for the fact.
+    type: str
+    default: directory
+attributes:
+  check_mode:
+    support: full
+    description: Verifies, never writes; the fact is C(skipped) when there is no model yet.
+"""
+
+EXAMPLES = r"""
+- name: Verify the model on the head
+  model_manifest:
+    path: /var/lib/plumbline/models/tiny-qwen2
+"""
+
+RETURN = r"""
+fact:
+  description: The fact; also in C(ansible_facts.plumbline.model).
+  type: dict
+  returned: always
+manifest:
+  description: The manifest, with C(schema) and C(files); empty when there is none.
+  type: dict
+  returned: always
+"""
+
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline import manifest as manifests
+from ansible.module_utils.plumbline.fact import Measurement
+
+
+def verify(fact, path, known, threads, source):
+    """Compare the files with the manifest and add the reasons; return the number of bad files."""
+    difference = manifests.compare(path, known, threads)
+    bad = sorted([*difference["missing"], *difference["size"], *difference["hash"]])
+    again = "rm -r the directory and run again: the same seed makes it again" if source == "random" else "copy it again"
+    for name in bad:
+        if name in difference["missing"]:
+            seen = f"{os.path.join(path, name)}: missing"
+        else:
+            seen = manifests.describe_damage(path, name, difference, known)
+        fact.add(
+            "model.corrupt",
+            "failed",
+            seen,
+            "every file as the manifest beside it says",
+            f"check the disk; {again}; if it was changed on purpose: -e model_sync_rebuild_manifest=true",
+        )
+    new = sorted(set(manifests.files_below(path)) - set(known["files"]))
+    if new:
+        fact.add(
+            "model.extra_files",
+            "degraded",
+            f"{len(new)} files that are not in the manifest and are not copied: {', '.join(new[:5])}",
+            "no other files",
+            "remove them, or -e model_sync_rebuild_manifest=true to make them part of the model",
+        )
+    if not bad:
+        fact.add("model.verified", "healthy", f"{len(known['files'])} files as the manifest says", "every SHA-256")
+    return len(bad)
+
+
+def work(module, args, fact):
+    """Fill the fact in; return ``(manifest, changed)``."""
+    path, threads = args["path"], args["threads"] or min(8, os.cpu_count() or 1)
+    if not os.path.isdir(path) or not manifests.files_below(path):
+        if module.check_mode and args["source"] == "random":
+            fact.add("check_mode", "skipped", f"there is no model in {path} yet; it would be made and its manifest written")
+        else:
+            fact.add(
+                "model.source",
+                "failed",
+                f"there is no model in {path}",
+                "a directory with a model's files",
+                "see why the task before did not make it" if args["source"] == "random" else "copy a model there",
+            )
+        return {}, False
+
+    started = time.monotonic()
+    known, changed, bad = manifests.load(path), False, 0
+    if known is None or args["rebuild"]:
+        fresh = manifests.check(manifests.build(path, threads))
+        changed = fresh != known
+        known = fresh
+        if changed and not module.check_mode:
+            manifests.save(path, known)
+        fact.add("model.manifest", "healthy", f"made the manifest of {len(known['files'])} files", "every file hashed")
+    else:
+        bad = verify(fact, path, known, threads, args["source"])
+    fact.measured = {
+        "files": len(known["files"]),
+        "size_bytes": manifests.size_bytes(known),
+        "transferred_bytes": 0,
+        "transfer_s": 0.0,
+        "verify_s": round(time.monotonic() - started, 3),
+        "corrupt_files": bad,
+    }
+    fact.context["manifest_sha256"] = manifests.digest(known)
+    return known, changed
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "rebuild": {"type": "bool", "default": False},
+            "threads": {"type": "int", "default": 0},
+            "source": {"type": "str", "default": "directory"},
+        },
+        supports_check_mode=True,
+    )
+    args = module.params
+    fact = Measurement("model", os.path.basename(args["path"].rstrip("/")))
+    fact.context = {"source": args["source"], "path": args["path"]}
+    known, changed = {}, False
+    try:
+        known, changed = work(module, args, fact)
+    except (manifests.ManifestError, OSError) as error:
+        fact.add(
+            "model.manifest",
+            "failed",
+            str(error),
+            "a manifest that can be read and written",
+            "check the disk; with files that are known to be good: rm manifest.json and run again",
+        )
+    module.exit_json(changed=changed, manifest=known, **fact.result())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+#!/usr/bin/python
+"""Ansible module: can our modules run on this node?"""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight_node
+short_description: Check that a node's Python is new enough for Plumbline's modules
+description:
+  - Fails with the version that was seen, the one expected, and what to do. Ansible itself is content with an older one.
+options:
+  python_min:
+    description: Lowest Python version, such as V(3.9).
+    type: str
+    default: "3.9"
+attributes:
+  check_mode:
+    support: full
+author: Plumbline
+"""
+
+EXAMPLES = r"""
+- name: Check this node's Python
+  preflight_node:
+    python_min: "3.9"
+"""
+
+RETURN = r"""
+python_version:
+  description: Version of the Python that runs the modules on this node.
+  returned: always
+  type: str
+python:
+  description: Its path.
+  returned: always
+  type: str
+"""
+
+import platform
+import re
+import sys
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main():
+    """Compare the versions."""
+    module = AnsibleModule(argument_spec={"python_min": {"type": "str", "default": "3.9"}}, supports_check_mode=True)
+    wanted = module.params["python_min"]
+    if not re.match(r"^\d+(\.\d+){0,2}$", wanted):
+        module.fail_json(msg="preflight_node: python_min is %r, expected a version such as 3.9" % wanted)
+    seen = platform.python_version()
+    result = {"changed": False, "python_version": seen, "python": sys.executable}
+    if tuple(sys.version_info[:3]) < tuple(int(part) for part in wanted.split(".")):
+        module.fail_json(
+            msg="%s is Python %s, expected at least %s: install one and set ansible_python_interpreter"
+            % (sys.executable, seen, wanted),
+            **result,
+        )
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

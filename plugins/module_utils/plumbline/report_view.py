@@ -1,0 +1,534 @@
+"""The report as plain data: what report.md and report.html both show, in order.
+
+The templates lay out and escape; every sentence and every number is made here, so that both
+files say the same. Standard library only.
+"""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+
+from ansible.module_utils.plumbline.fact import PASSING
+from ansible.module_utils.plumbline.findings_layouts import apart
+from ansible.module_utils.plumbline.report_format import MISSING, digits, error, factor, interval, seconds, size
+from ansible.module_utils.plumbline.report_records import (
+    collectives,
+    describe,
+    entry_status,
+    get,
+    latency_at,
+    layouts,
+    num,
+    rows,
+    texts,
+)
+from ansible.module_utils.plumbline.report_verdicts import first_reason, role_of, sentence
+
+FORMULAS = [
+    ("throughput", "output tokens of a request / E2E, in tok/s. Includes the wait for the first token."),
+    ("decode rate", "1 / TPOT, in tok/s. Leaves out the wait for the first token."),
+    ("TTFT", "time from sending a request to its first token."),
+    ("TPOT", "(E2E − TTFT) / (output tokens − 1). Some tools print E2E / output tokens under this name."),
+    ("E2E", "time from sending a request to its last token."),
+    ("± and [ ]", "95 % interval of the mean over runs, from Student's t: mean ± t(n − 1) × stdev / √n."),
+    ("algorithm bandwidth", "message size / time, in GB/s = 10⁹ bytes per second."),
+    (
+        "bus bandwidth",
+        "algorithm bandwidth × 2 (n − 1) / n for all-reduce over n ranks, × 1 for send-receive: "
+        "what each rank's link carries, as nccl-tests defines it.",
+    ),
+    ("all-reduces a token", "2 × layers + 1 under tensor parallelism: attention, MLP, and the embedding once."),
+    ("per-token estimate", "all-reduces a token × median all-reduce time at hidden size × bytes per value."),
+]
+
+# Context keys that say what the numbers depend on, beyond every key that ends in _version.
+ENVIRONMENT = (
+    "os",
+    "kernel",
+    "driver",
+    "cuda",
+    "python",
+    "sku",
+    "gpu",
+    "gpu_model",
+    "cpu_model",
+    "image",
+    "image_digest",
+    "backend",
+    "tool",
+    "runtime",
+    "transport",
+    "interface",
+    "link_rate_gbit_s",
+    "model",
+    "manifest_sha256",
+    "dtype",
+)
+
+
+def view(data, found, claims):
+    """Return everything that the templates show.
+
+    ``found`` is ``report_verdicts.verdicts(data)``, ``claims`` is ``findings.findings(data)``.
+    """
+    run = data["run"]
+    records = layouts(data)
+    return {
+        "run_id": run["run_id"],
+        "when": _when(run),
+        "headline": _headline(data, found, records),
+        "tiles": _tiles(found, records),
+        "failed": found["failed"],
+        "problems": data["problems"],
+        "node_table": _nodes(data, found),
+        "selection": _selection(data, found),
+        "fabric": _fabric(data),
+        "layouts": _layouts(found, records),
+        "findings": claims,
+        "formulas": FORMULAS,
+        "run": _run(run),
+        "environment": _environment(data),
+        "commands": _commands(run),
+        "phases": _phases(run),
+        "measurements": _measurements(data),
+        "models": _models(data),
+        "incidents": _incidents(data),
+    }
+
+
+def _when(run):
+    start, end = _time(run["started_at"]), _time(run["finished_at"])
+    text = "started %s" % (start.strftime("%Y-%m-%d %H:%M:%S UTC") if start else MISSING)
+    if start and end:
+        text += ", took %s" % seconds((end - start).total_seconds())
+    return text
+
+
+def _time(text):
+    try:
+        return datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+
+
+def _plural(count, word):
+    return "%d %s%s" % (count, word, "" if count == 1 else "s")
+
+
+def _headline(data, found, records):
+    usable = [layout for layout in records if layout["usable"]]
+    serving = texts((data["selection"] or {}).get("serving"))
+    what = "%s checked" % _plural(len(found["nodes"]), "node")
+    if serving:
+        what += ", serving on %s" % ", ".join(serving)
+    if records:
+        what += "; %d of %s benchmarked" % (len(usable), _plural(len(records), "layout"))
+    bad = found["failed"]
+    if bad:
+        verdict = "Not proven: %s." % _named(bad)
+    elif found["overall"] == "skipped":
+        verdict = "Nothing was measured in this run."
+    else:
+        verdict = "Every node and layout that was measured passed."
+    return {
+        "status": found["overall"],
+        "what": what + ".",
+        "verdict": verdict,
+        "fastest": _fastest(data, usable, records),
+    }
+
+
+def _named(bad):
+    """Return ``nodes node2, node3 failed; layout pp2_across incomplete``, at most three names each."""
+    groups = {}
+    for item in bad:
+        groups.setdefault((item["what"], item["status"]), []).append(item["name"])
+    parts = []
+    for (what, status), names in sorted(
+        groups.items(), key=lambda pair: (pair[0][1] != "failed", pair[0][0] != "node")
+    ):
+        if what == "run":
+            parts.append("the run's own records are incomplete")
+            continue
+        names = list(dict.fromkeys(names))
+        shown = ", ".join(names[:3]) + (" and %d more" % (len(names) - 3) if len(names) > 3 else "")
+        parts.append("%s%s %s %s" % (what, "" if len(names) == 1 else "s", shown, status))
+    return "; ".join(parts)
+
+
+def _fastest(data, usable, records):
+    """Return one sentence: the fastest layout, by how much, and why, as far as the data says why."""
+    if not records:
+        return "No layout was served in this run."
+    if not usable:
+        return "No layout has a benchmark that passed, so none is called the fastest."
+    ranked = sorted(usable, key=lambda layout: -layout["summary"]["throughput_tok_s"]["mean"])
+    best = ranked[0]
+    rate = best["summary"]["throughput_tok_s"]
+    text = "%s: %s" % (describe(best), interval(rate, "tok/s"))
+    if len(ranked) == 1:
+        return "Only " + text + ", no other layout to compare with."
+    second = ranked[1]
+    other = second["summary"]["throughput_tok_s"]
+    disjoint = apart(rate, other)
+    if disjoint:
+        text = "Fastest is %s, %s as fast as the next, %s (%s)" % (
+            text,
+            factor(rate["mean"] / other["mean"]) if other["mean"] else MISSING,
+            second["name"],
+            interval(other, "tok/s"),
+        )
+    else:
+        text = "Highest mean: %s; it is not told apart from %s (%s), %s" % (
+            text,
+            second["name"],
+            interval(other, "tok/s"),
+            "no interval is known" if disjoint is None else "the intervals overlap",
+        )
+    return text + _why(data, best, ranked) + "."
+
+
+def _why(data, best, ranked):
+    """Say what sets the fastest layout apart, with the measurement that goes with it."""
+    if best["ranks"] == 1:
+        text = "; one rank exchanges nothing with another"
+    elif best["nodes"] == 1 and any((layout["nodes"] or 1) > 1 for layout in ranked):
+        text = "; its ranks never leave the node"
+    else:
+        return ""
+    lowest = {}
+    for item in collectives(data):
+        if item["op"] == "all_reduce" and item["status"] in PASSING and item["latency_8b_us"]:
+            lowest[item["scope"]] = max(item["latency_8b_us"], lowest.get(item["scope"], 0))
+    if "across" in lowest and "within" in lowest:
+        text += ", where a small all-reduce takes %s within a node and %s across nodes" % (
+            digits(lowest["within"], "µs"),
+            digits(lowest["across"], "µs"),
+        )
+    return text
+
+
+def _tiles(found, records):
+    """Return the figures at the top: ``{label, value, note, status}``."""
+    nodes = [item["status"] for item in found["nodes"].values()]
+    statuses = [item["status"] for item in found["layouts"].values()]
+    tiles = [
+        {
+            "label": "nodes passed",
+            "value": "%d / %d" % (sum(status in PASSING for status in nodes), len(nodes)),
+            "unit": None,
+            "note": _count(nodes),
+        }
+    ]
+    if statuses:
+        tiles.append(
+            {
+                "label": "layouts passed",
+                "value": "%d / %d" % (sum(status in PASSING for status in statuses), len(statuses)),
+                "unit": None,
+                "note": _count(statuses),
+            }
+        )
+    usable = [layout for layout in records if layout["usable"]]
+    for metric, label, unit, choose in (
+        ("throughput_tok_s", "highest throughput", "tok/s", max),
+        ("ttft_ms", "lowest TTFT", "ms", min),
+        ("tpot_ms", "lowest TPOT", "ms", min),
+    ):
+        values = [(num(get(layout["summary"], metric, "mean")), layout["name"]) for layout in usable]
+        values = [pair for pair in values if pair[0] is not None]
+        if values:
+            value, name = choose(values)
+            tiles.append({"label": label, "value": digits(value), "unit": unit, "note": name})
+    return tiles
+
+
+def _count(statuses):
+    names = ("healthy", "degraded", "incomplete", "failed", "skipped")
+    return ", ".join("%d %s" % (statuses.count(name), name) for name in names if name in statuses)
+
+
+def _nodes(data, found):
+    columns = ["health", "clocks", "fabric", "model"]
+    for extra in ("serve", "other"):
+        if any(extra in verdict["phases"] for verdict in found["nodes"].values()):
+            columns.append(extra)
+    lines = []
+    for host, verdict in found["nodes"].items():
+        top = first_reason(verdict) if verdict["status"] not in ("healthy", "skipped") else None
+        others = [
+            item for item in verdict["reasons"] if item["status"] not in ("healthy", "skipped") and item is not top
+        ]
+        lines.append(
+            {
+                "host": host,
+                "role": verdict["role"] or MISSING,
+                "status": verdict["status"],
+                "cells": [verdict["phases"].get(column) for column in columns],
+                "seen": "%s: %s" % (top["check"], top["seen"]) if top else _calm(verdict),
+                "threshold": top and top["threshold"],
+                "remedy": top and top["remedy"],
+                "others": others,
+            }
+        )
+    return {"columns": columns, "rows": lines}
+
+
+def _calm(verdict):
+    skipped = next((item for item in verdict["reasons"] if item["status"] == "skipped"), None)
+    if verdict["status"] == "skipped":
+        return sentence(skipped) if skipped else "nothing was measured"
+    return "%s passed" % _plural(sum(item["status"] == "healthy" for item in verdict["reasons"]), "check")
+
+
+def _selection(data, found):
+    selection = data["selection"]
+    if selection is None:
+        return None
+    excluded = selection.get("excluded")
+    excluded = excluded if isinstance(excluded, dict) else dict.fromkeys(texts(excluded), "no reason was recorded")
+    return {
+        "serving": [
+            {"host": host, "note": "head" if index == 0 else None}
+            for index, host in enumerate(texts(selection.get("serving")))
+        ],
+        "spares": texts(selection.get("spares")),
+        "excluded": [{"host": str(host), "why": str(why)} for host, why in excluded.items()],
+        "unplaced": [host for host in found["nodes"] if role_of(data, host) is None],
+    }
+
+
+def _fabric(data):
+    lines = []
+    for item in collectives(data):
+        swept, latency = latency_at(item, 16384)
+        lines.append(
+            {
+                "op": item["op"],
+                "scope": item["scope"] or MISSING,
+                "host": item["host"],
+                "status": item["status"],
+                "how": " by ".join(str(part) for part in (item["backend"], item["tool"]) if part) or MISSING,
+                "ranks": "%s on %s" % (digits(item["ranks"]), _plural(int(item["nodes"]), "node"))
+                if item["ranks"] and item["nodes"]
+                else MISSING,
+                "latency": digits(item["latency_8b_us"], "µs"),
+                "latency_16k": "%s%s" % (digits(latency, "µs"), "" if swept in (None, 16384) else " at " + size(swept)),
+                "peak": digits(item["peak_busbw_gbps"], "GB/s"),
+                "path": _path(item),
+                "baseline": _baseline(item["baseline"]),
+            }
+        )
+    return sorted(lines, key=lambda line: (line["op"], line["scope"] != "within", line["host"]))
+
+
+def _path(item):
+    """Return the addresses, the interface and its rate, as far as they are known."""
+    text = ", ".join(item["addresses"]) or MISSING
+    if isinstance(item["interface"], str):
+        text += " on %s" % item["interface"]
+    if item["link_rate_gbit_s"]:
+        text += " at %s" % digits(item["link_rate_gbit_s"], "Gbit/s")
+    return text
+
+
+def _baseline(item):
+    """Say how a number stands against its baseline; no baseline is never a pass."""
+    if item is None or item["status"] == "skipped":
+        return "no baseline"
+    return "%s: %s" % (item["status"], item["threshold"] or item["seen"])
+
+
+def _layouts(found, records):
+    lines = []
+    for index, layout in enumerate(records):
+        verdict = found["layouts"][layout["name"]]
+        top = first_reason(verdict) if verdict["status"] not in ("healthy", "skipped") else None
+        # A benchmark that did not pass measured something, but not what was asked.
+        shown = layout["summary"] if layout["usable"] else {}
+        addresses = ["Ray: " + ", ".join(layout["ray_addresses"])] if layout["ray_addresses"] else []
+        if layout["addresses"] and set(layout["addresses"]) != set(layout["ray_addresses"]):
+            addresses.append(", ".join(layout["addresses"]))
+        failed = sum(num(run.get("failed")) or 0 for run in layout["runs"])
+        asked = sum(num(run.get("num_prompts")) or 0 for run in layout["runs"])
+        lines.append(
+            {
+                "name": layout["name"],
+                "colour": min(index, 6),
+                "status": verdict["status"],
+                "phases": verdict["phases"],
+                "tp": digits(layout["tp"]),
+                "pp": digits(layout["pp"]),
+                "nodes": digits(layout["nodes"]),
+                "executor": "/".join(part for part in (layout["executor"], layout["runtime"]) if part) or MISSING,
+                "addresses": addresses or [MISSING],
+                "throughput": _plus_minus(shown.get("throughput_tok_s"), "tok/s"),
+                "decode": _plus_minus(shown.get("decode_tok_s"), "tok/s"),
+                "ttft": _plus_minus(shown.get("ttft_ms"), "ms"),
+                "tpot": _plus_minus(shown.get("tpot_ms"), "ms"),
+                "e2e": _plus_minus(shown.get("e2e_ms"), "ms"),
+                "runs": _plural(len(layout["runs"]), "run") if layout["runs"] else "no run",
+                "requests": "%s of %s failed" % (digits(failed), digits(asked)) if asked else None,
+                "startup": seconds(get(layout["startup"], "ready_s")),
+                "load": seconds(get(layout["startup"], "load_weights_s")),
+                "memory": _memory(layout["startup"]),
+                "baseline": _baseline(layout["baseline"]),
+                "why": sentence(top) if top else None,
+                "remedy": top and top["remedy"],
+            }
+        )
+    return lines
+
+
+def _plus_minus(stats, unit):
+    mean, low, high = (num(get(stats, key)) for key in ("mean", "ci95_low", "ci95_high"))
+    if mean is None:
+        return {"value": MISSING, "error": None, "unit": None}
+    half = None if low is None or high is None else error(max(high - mean, mean - low))
+    return {"value": digits(mean), "error": half, "unit": unit}
+
+
+def _memory(startup):
+    parts = []
+    for key, label in (("model_gib", "model"), ("kv_cache_gib", "KV cache")):
+        if num(get(startup, key)) is not None:
+            parts.append("%s %s" % (label, digits(startup[key], "GiB")))
+    tokens = num(get(startup, "kv_cache_tokens"))
+    if tokens is not None:
+        parts.append("%s tokens" % format(int(tokens), ","))
+    return ", ".join(parts) or MISSING
+
+
+def _run(run):
+    shown = []
+    for key, label in (
+        ("run_id", "run"),
+        ("started_at", "started"),
+        ("finished_at", "finished"),
+        ("playbook", "playbook"),
+        ("inventory", "inventory"),
+        ("limit", "limit"),
+        ("tags", "tags"),
+        ("skip_tags", "skipped tags"),
+        ("check", "check mode"),
+        ("ansible_version", "ansible-core"),
+        ("plumbline_version", "Plumbline"),
+    ):
+        value = run.get(key)
+        if key == "finished_at" and not value:
+            value = "not yet when this report was written"
+        if isinstance(value, bool):
+            value = "yes" if value else "no"
+        if isinstance(value, list):
+            value = ", ".join(str(item) for item in value)
+        if value:
+            shown.append((label, str(value)))
+    return shown
+
+
+def _environment(data):
+    """Return ``(key, value, where)``; a key with different values on different facts shows each of them."""
+    seen = {}
+    for entry in data["facts"]:
+        context = get(entry["fact"], "context")
+        for key, value in (context if isinstance(context, dict) else {}).items():
+            wanted = key.endswith("_version") or key == "version" or key in ENVIRONMENT
+            if wanted and isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != "":
+                label = key if key != "version" else "%s version" % entry["kind"]
+                seen.setdefault(label, {}).setdefault(str(value), set()).add(entry["host"])
+    return [
+        (key, value, ", ".join(sorted(hosts))) for key in sorted(seen) for value, hosts in sorted(seen[key].items())
+    ]
+
+
+def _commands(run):
+    """Return the commands that repeat this run and render its report again, as far as run.json tells them."""
+    parts = ["ansible-playbook", str(run["playbook"] or "site.yml")]
+    inventory = run["inventory"]
+    for item in texts(inventory) if isinstance(inventory, (str, list)) else []:
+        parts += ["-i", item]
+    for key, option in (("tags", "--tags"), ("skip_tags", "--skip-tags")):
+        values = [str(item) for item in run[key] if str(item) != "all"]
+        if values:
+            parts += [option, ",".join(values)]
+    if run["limit"]:
+        parts += ["--limit", str(run["limit"])]
+    if run["check"]:
+        parts.append("--check")
+    return [
+        ("repeat this run", shlex.join(parts)),
+        ("render this report again", "ansible-playbook playbooks/report.yml -e %s" % _extra(run["run_id"])),
+    ]
+
+
+def _extra(run_id):
+    return shlex.quote("report_run_dir=results/%s" % run_id)
+
+
+def _phases(run):
+    found = []
+    for phase in run["phases"]:
+        found.append({"name": str(phase.get("name") or "unnamed"), "duration": seconds(phase.get("duration_s"))})
+    return found
+
+
+def _measurements(data):
+    return [
+        {
+            "host": entry["host"],
+            "kind": entry["kind"],
+            "name": entry["name"],
+            "status": entry_status(entry),
+            "duration": seconds(get(entry["fact"], "duration_s")),
+            "command": str(get(entry["fact"], "command") or MISSING),
+            "file": entry["file"],
+            "problems": entry["problems"],
+        }
+        for entry in data["facts"]
+    ]
+
+
+def _models(data):
+    found = []
+    for entry in data["facts"]:
+        if entry["kind"] != "model":
+            continue
+        measured = get(entry["fact"], "measured")
+        sent, took = num(get(measured, "transferred_bytes")), num(get(measured, "transfer_s"))
+        found.append(
+            {
+                "host": entry["host"],
+                "name": entry["name"],
+                "status": entry_status(entry),
+                "files": digits(get(measured, "files")),
+                "size": size(get(measured, "size_bytes")),
+                "sent": size(sent),
+                "rate": "%s/s" % size(sent / took) if sent and took else MISSING,
+                "transfer": seconds(took),
+                "verify": seconds(get(measured, "verify_s")),
+                "corrupt": _corrupt(get(measured, "corrupt_files")),
+                "source": str(get(entry["fact"], "context", "source") or MISSING),
+                "manifest": str(get(entry["fact"], "context", "manifest_sha256") or "")[:12] or MISSING,
+            }
+        )
+    return found
+
+
+def _corrupt(value):
+    """Return the corrupt files, given as a list of names or as their number, as text; None for none."""
+    return ", ".join(texts(value)) or (_plural(int(value), "file") if num(value) else None)
+
+
+def _incidents(data):
+    return [
+        {
+            "host": str(item.get("host") or "unknown"),
+            "state": str(item.get("state") or "unknown"),
+            "role": str(item.get("role") or MISSING),
+            "task": str(item.get("task") or MISSING),
+            "message": str(item.get("message") or "no message"),
+            "at": str(item.get("at") or MISSING),
+        }
+        for item in rows(data["incidents"])
+    ]

@@ -1,0 +1,19 @@
+"""The platform: CPU, with a Ray resource to schedule by."""
+
+from vllm.platforms.cpu import CpuPlatform
+
+
+class CpuClusterPlatform(CpuPlatform):
+    """The stock CPU platform with two additions."""
+
+    # vLLM asks Ray for one of these per rank. "GPU" is the only resource that `ray start` counts by an option of its
+    # own (--num-gpus) and that vLLM's placement code treats as one slot per rank; here it means a slot, not a device.
+    ray_device_key = "GPU"
+
+    @classmethod
+    def check_and_update_config(cls, vllm_config):
+        """Choose our worker unless the user chose one, then let the stock platform do its checks."""
+        parallel = vllm_config.parallel_config
+        if parallel.worker_cls == "auto":
+            parallel.worker_cls = "vllm_cpu_cluster.worker.Worker"
+        super().check_and_update_config(vllm_config)

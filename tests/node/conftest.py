@@ -1,0 +1,62 @@
+"""Assertions about the nodes themselves, over SSH, through testinfra.
+
+    pytest tests/node --hosts=ansible://nodes --ansible-inventory=inventory/azure
+
+Without ``--hosts`` the nodes of the lab are taken if it is up; without a lab everything is skipped and says so: testinfra
+would otherwise test the machine it runs on. ``ansible_connection`` must be ``ssh``: testinfra does not know
+``ansible.builtin.ssh``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LAB = ROOT / "inventory" / "lab" / "hosts.yml"
+SKUS = ROOT / "roles" / "node_health" / "vars" / "main" / "skus.yml"
+
+
+def pytest_configure(config):
+    """Take the lab where no host was named."""
+    if getattr(config.option, "hosts", None) is None and LAB.exists():
+        config.option.hosts = "ansible://nodes"
+        config.option.ansible_inventory = config.option.ansible_inventory or str(LAB)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip the tests of this folder where there is no node to test."""
+    if getattr(config.option, "hosts", None) is not None:
+        return
+    reason = "no nodes: give --hosts=ansible://nodes --ansible-inventory=…, or bring the lab up (make lab)"
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="module")
+def variables(host):
+    """Return the node's inventory variables; none where it was not named through an inventory."""
+    return host.ansible.get_variables() if host.backend.get_connection_type() == "ansible" else {}
+
+
+@pytest.fixture(scope="module")
+def expect(variables):
+    """Return what the node's SKU expects; ``generic`` where the inventory names none."""
+    skus = yaml.safe_load(SKUS.read_text())["__node_health_skus"]
+    return skus.get(variables.get("node_health_sku"), skus["generic"])
+
+
+@pytest.fixture(scope="module")
+def gpus(host, expect):
+    """Return ``[{column: value}]`` of nvidia-smi; skip where there is no GPU and none is expected."""
+    if not host.exists("nvidia-smi") and not host.file("/proc/driver/nvidia").exists:
+        assert not expect.get("gpu_count"), f"no GPU, expected {expect['gpu_count']}"
+        pytest.skip("no GPU on this node")
+    columns = "index,pci.bus_id,driver_version,persistence_mode,clocks.sm,clocks.max.sm,utilization.gpu"
+    answer = host.run("nvidia-smi --query-gpu=%s --format=csv,noheader,nounits", columns)
+    assert answer.rc == 0, answer.stdout + answer.stderr
+    names = columns.split(",")
+    return [dict(zip(names, [cell.strip() for cell in line.split(",")])) for line in answer.stdout.splitlines() if line]

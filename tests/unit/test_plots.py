@@ -1,0 +1,140 @@
+"""Plots of synthetic records: what is drawn, that it is the same every time, and that odd data does not stop it."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from ansible.module_utils.plumbline import plots
+from ansible.module_utils.plumbline.report_data import load
+from ansible.module_utils.plumbline.report_records import collectives, layouts
+from report_runs import benchmark, put, whole_run, write
+
+SCHEMAS = str(Path(__file__).resolve().parents[2] / "docs" / "schema")
+NAMES = [
+    "throughput_by_layout",
+    "latency_by_layout",
+    "bandwidth_all_reduce",
+    "latency_all_reduce",
+    "bandwidth_sendrecv",
+    "latency_sendrecv",
+]
+
+
+@pytest.fixture
+def records(tmp_path):
+    def read(files):
+        data = load(str(write(files, tmp_path)), SCHEMAS)
+        return layouts(data), collectives(data)
+
+    return read
+
+
+def texts(figure):
+    found = [item.get_text() for item in figure.texts]
+    for axes in figure.axes:
+        found += [axes.get_xlabel(), axes.get_ylabel(), *(item.get_text() for item in axes.texts)]
+    return found
+
+
+def test_every_plot_is_drawn_as_svg_and_png(records):
+    made = plots.draw(*records(whole_run()))
+    assert [plot["name"] for plot in made] == NAMES
+    for plot in made:
+        assert plot["png"].startswith(b"\x89PNG")
+        assert ElementTree.fromstring(plot["svg"]).tag.endswith("svg")
+        assert plot["caption"] and plot["title"]
+
+
+def test_the_same_data_draws_the_same_bytes(records):
+    first, second = (plots.draw(*records(whole_run())) for _ in range(2))
+    assert [(plot["svg"], plot["png"]) for plot in first] == [(plot["svg"], plot["png"]) for plot in second]
+
+
+def test_throughput_shows_each_mean_with_its_interval_and_every_run(records):
+    found, _fabric = records(whole_run())
+    figure, _caption = plots.throughput(found, plots.colours(found))
+    axes = figure.axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [item["summary"]["throughput_tok_s"]["mean"] for item in found]
+    assert "tok/s" in axes.get_xlabel()
+    dots = [line for line in axes.lines if len(line.get_xdata()) == 5]
+    assert [list(line.get_xdata()) for line in dots] == [
+        [run["throughput_tok_s"] for run in item["runs"]] for item in found
+    ]
+    assert sum("±" in text for text in texts(figure)) == 4 + 1  # four bars and the line that explains
+
+
+def test_a_layout_has_one_colour_in_every_plot_and_others_have_others(records):
+    found, _fabric = records(whole_run())
+    palette = plots.colours(found)
+    assert len(set(palette.values())) == 4
+    bars = plots.throughput(found, palette)[0].axes[0].patches
+    from matplotlib.colors import to_hex
+
+    assert [to_hex(bar.get_facecolor()) for bar in bars] == list(palette.values())
+    assert plots.colours(found[:2]) == {name: palette[name] for name in ("tp1", "tp2_within")}
+
+
+def test_latency_shows_both_times_with_units(records):
+    found, _fabric = records(whole_run())
+    figure, _caption = plots.latency(found, plots.colours(found))
+    assert ["(ms)" in axes.get_xlabel() for axes in figure.axes] == [True, True]
+    assert "TTFT" in figure.axes[0].get_xlabel() and "TPOT" in figure.axes[1].get_xlabel()
+
+
+def test_collectives_have_logarithmic_axes_and_a_label_for_each_scope(records):
+    _found, fabric = records(whole_run())
+    mine = [item for item in fabric if item["op"] == "all_reduce"]
+    figure, _caption = plots.bandwidth("all_reduce", mine)
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "log" and axes.get_yscale() == "linear" and "GB/s" in axes.get_ylabel()
+    assert sorted(max(line.get_ydata()) for line in axes.lines) == sorted(item["peak_busbw_gbps"] for item in mine)
+    labels = " ".join(texts(figure))
+    assert "within a node" in labels and "across nodes" in labels
+    figure, _caption = plots.collective_latency("all_reduce", mine)
+    assert figure.axes[0].get_xscale() == figure.axes[0].get_yscale() == "log"
+    figure.canvas.draw()
+    ticks = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert "8 B" in ticks and "8 MiB" in ticks
+
+
+def test_a_failed_benchmark_is_not_drawn(records):
+    files = whole_run()
+    bad = benchmark("tp1")
+    bad["status"] = "failed"
+    put(files, "node1", bad)
+    found, _fabric = records(files)
+    usable = [item for item in found if item["usable"]]
+    assert len(plots.throughput(usable, plots.colours(found))[0].axes[0].patches) == 3
+
+
+def test_without_data_there_is_no_plot_but_a_name(records):
+    files = {path: content for path, content in whole_run().items() if not path.startswith("facts/")}
+    made = plots.draw(*records(files))
+    assert [plot["svg"] for plot in made] == [None] * 4
+
+
+def test_odd_records_are_drawn_as_far_as_they_go(records):
+    files = whole_run()
+    odd = benchmark("tp1")
+    odd["measured"]["runs"] = [{"throughput_tok_s": "fast"}, {}, None]
+    odd["measured"]["summary"] = {"throughput_tok_s": {"mean": 12.5}, "ttft_ms": None}
+    files["facts/node1/benchmark.tp1.json"] = odd
+    found, fabric = records(files)
+    odd_record = dict(found[0], name="$x^$ <&> " + "y" * 60, usable=True)
+    fabric[0]["sweep"] = [{"size_bytes": 8, "time_us": None}, {"size_bytes": 8, "busbw_gbps": 0.5}]
+    made = plots.draw([odd_record, *found[1:]], fabric)
+    assert all(plot["svg"] for plot in made)
+
+
+def test_an_inlined_plot_has_its_own_ids_and_no_fixed_colour_or_size(records):
+    made = plots.draw(*records(whole_run()))
+    pages = [plots.inline(plot["svg"], plot["name"]) for plot in made]
+    ids = [found for page in pages for found in re.findall(r'\bid="([^"]+)"', page)]
+    assert len(ids) == len(set(ids))
+    for page in pages:
+        wanted = set(re.findall(r'(?:xlink:href="|url\()#([^")]+)', page))
+        assert wanted <= set(ids)
+        assert not re.search(r'^<svg [^>]*\b(width|height)="', page)
+        assert not re.search(r"#[0-9a-f]{6}\b", page)
+        ElementTree.fromstring(page)
