@@ -173,6 +173,8 @@ class Builder:
                 for name in ("vllm", "ray", "python")
             }
             self.inside("torchrun --help > /dev/null", extra, 300)
+            # `vllm --version` loads none of the compiled code, whose system libraries may be missing.
+            self.inside("python -c 'import torch, vllm._C; torch.ops._C.init_shm_manager'", extra, 300)
         wheels = self.params["wheels"]
         recorded = lab_host.read(os.path.join(wheels, "torch-source.txt"))
         with open(os.path.join(self.part, "torch-source.txt"), "w", encoding="utf-8") as handle:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes sure that this machine has what `make` needs, and prints the path of a Python >= 3.11 as its last line.
-# As root on Debian or Ubuntu it installs, with apt, only what is missing; else it says what to run. Quiet when nothing
-# is missing. Set PYTHON to choose the interpreter.
+# As root on Debian or Ubuntu it installs, with apt, only what is missing; else it says what to run, and goes on when only
+# tools of the lab are missing, which another inventory does without. Quiet when nothing is missing.
+# Set PYTHON to choose the interpreter.
 set -eu
 
 # Tools that the lab calls live in sbin, which a user's PATH may lack.
@@ -13,7 +14,9 @@ say() { printf '%s\n' "$*" >&2; }
 id=""
 like=""
 if [ -r /etc/os-release ]; then
+    # shellcheck source=/dev/null
     id=$(. /etc/os-release && printf '%s' "${ID:-}")
+    # shellcheck source=/dev/null
     like=$(. /etc/os-release && printf '%s' "${ID_LIKE:-}")
 fi
 
@@ -60,6 +63,8 @@ fi
 need_command ssh openssh-client
 need_command rsync rsync
 
+required=$missing
+
 # What the lab needs, on the machine that carries it.
 need_command debootstrap debootstrap
 need_command ip iproute2
@@ -77,20 +82,21 @@ case " $id $like " in
         ;;
 esac
 
+# shellcheck disable=SC2086 # a list of words
 missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 missing=${missing% }
 
-if [ -n "$missing" ]; then
-    if ! command -v apt-get > /dev/null 2>&1; then
-        say "bootstrap: missing: $missing"
-        say "bootstrap: this machine has no apt-get; install these (Debian's package names) and a Python >= 3.11 yourself, then run make again."
-        exit 1
+if [ -n "$missing" ] && { ! command -v apt-get > /dev/null 2>&1 || [ "$(id -u)" -ne 0 ]; }; then
+    say "bootstrap: missing: $missing"
+    if command -v apt-get > /dev/null 2>&1; then
+        say "bootstrap: run this as root, then make again:"
+        say "    apt-get update && apt-get install --yes --no-install-recommends $missing"
+    else
+        say "bootstrap: no apt-get here; install these (Debian's names) and a Python >= 3.11, then run make again."
     fi
-    if [ "$(id -u)" -ne 0 ]; then
-        say "bootstrap: missing: $missing. Run this, then make again:"
-        say "    sudo apt-get update && sudo apt-get install --yes --no-install-recommends $missing"
-        exit 1
-    fi
+    [ -z "$required" ] || exit 1
+    say "bootstrap: only the lab needs these; going on without."
+elif [ -n "$missing" ]; then
     say "bootstrap: installing with apt: $missing"
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
@@ -114,7 +120,7 @@ fi
 
 if [ -z "$python" ]; then
     say "bootstrap: no Python >= 3.11 found (tried: ${PYTHON:-} python3 python3.13 python3.12 python3.11)."
-    say "bootstrap: install one (Debian 12 and Ubuntu 24.04 have it as python3) or set PYTHON=/path/to/python3.11, then run make again."
+    say "bootstrap: install one (python3 of Debian 12, Ubuntu 24.04) or set PYTHON=/path/to/it, then run make again."
     exit 1
 fi
 printf '%s\n' "$python"
