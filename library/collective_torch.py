@@ -118,10 +118,17 @@ import shlex
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import collective, collective_net, collective_run, collective_worker
+from ansible.module_utils.plumbline import collective, collective_run, collective_worker, net
 from ansible.module_utils.plumbline.fact import Measurement
 
 LOOPBACK = "127.0.0.1"
+
+
+def line_rate(interface):
+    """Return the rate in Gbit/s that limits an interface: its shaper's if it has one, else its NIC's; None when unknown."""
+    if interface == "lo":
+        return None
+    return net.shaped_rate_gbit_s(interface) or net.link_rate_gbit_s(interface)
 
 
 def wrong_argument(args):
@@ -154,8 +161,8 @@ def find_interface(args):
             source = LOOPBACK
         else:
             peers = [item for rank, item in enumerate(args["addresses"]) if rank != args["node_rank"]]
-            source = collective_net.local_address(peers[0])
-        name = collective_net.interface_of(source)
+            source = net.local_address(peers[0])
+        name = net.interface_of(source)
     except OSError as error:
         return None, f"no way from here to {', '.join(args['addresses'])}: {error}"
     return (name, None) if name else (None, f"no interface carries the address {source}")
@@ -202,14 +209,14 @@ def measure(args, fact, folder, interface):
 
     with open(os.path.join(folder, "collective_worker.py"), "w", encoding="utf-8") as script:
         script.write(inspect.getsource(collective_worker))
-    port = args["master_port"] if across else collective_net.free_port()
+    port = args["master_port"] if across else net.free_port()
     command = torchrun_command(args, port, "collective_worker.py")
     fact.command = f"GLOO_SOCKET_IFNAME={interface} NCCL_SOCKET_IFNAME={interface} OMP_NUM_THREADS=1 {shlex.join(command)}"
 
     with_infiniband = across and args["backend"] == "nccl"
-    before = collective_net.sent_bytes(interface, with_infiniband)
+    before = net.sent_bytes(interface, with_infiniband)
     status, took_s, tail = collective_run.run(command, environment(args, interface), folder, args["nproc_per_node"], args["timeout_s"])
-    counters = collective_net.difference(before, collective_net.sent_bytes(interface, with_infiniband))
+    counters = net.difference(before, net.sent_bytes(interface, with_infiniband))
 
     states = collective_run.states(folder)
     first = states.get(0, {})
@@ -217,7 +224,7 @@ def measure(args, fact, folder, interface):
     fact.measured = collective.measured(op, ranks, nodes, samples)
     fact.context.update(
         torch_version=first.get("torch_version"),
-        link_rate_gbit_s=None if interface == "lo" else collective_net.link_rate_gbit_s(interface),
+        link_rate_gbit_s=line_rate(interface),
         sent_bytes=counters,
         expected_bytes=collective.expected_traffic(op, ranks, samples),
     )
@@ -259,7 +266,7 @@ def prepare(args, fact):
         )  # fmt: skip
         return None
     if args["scope"] == "across" and args["node_rank"] == 0:
-        problem = collective_net.port_error(args["master_port"])
+        problem = net.port_error(args["master_port"])
         if problem:
             fact.add(
                 "collective.port", "failed", f"port {args['master_port']}: {problem}", "a free port on the first node",

@@ -62,6 +62,9 @@ class Lab:
         self.folder = folder
         self.inventory = folder / "inventory"
         self.names = ["labt%d" % number for number in (1, 2, 3)]
+        self.localhost = folder / "localhost"
+        self.localhost.write_text("localhost ansible_connection=local\n")
+        self.variables = dict(LAB, lab_inventory_file=str(self.inventory / "hosts.yml"))
         self._count = 0
 
     def play(self, playbook, *arguments, run_id=None, inventory=None, **variables):
@@ -69,8 +72,10 @@ class Lab:
         self._count += 1
         run_id = run_id or "run-%02d" % self._count
         results = self.folder / "results"
+        private = self.folder / "runner" / ("%02d-%s" % (self._count, run_id))
+        private.mkdir(parents=True)
         runner = ansible_runner.run(
-            private_data_dir=str(self.folder / "runner" / run_id),
+            private_data_dir=str(private),
             project_dir=str(ROOT),
             playbook=playbook,
             inventory=str(inventory or self.inventory),
@@ -104,6 +109,14 @@ class Lab:
             assert done.returncode == 0, "%s on %s: %s" % (command, node, done.stderr)
         return done.stdout
 
+    def up(self):
+        """Bring the lab up, or repair it."""
+        return self.play("playbooks/lab_up.yml", inventory=self.localhost, **self.variables).ok("lab_up")
+
+    def down(self):
+        """Take the lab down."""
+        return self.play("playbooks/lab_down.yml", inventory=self.localhost, **self.variables).ok("lab_down")
+
     def addresses(self):
         """Return {name: address}."""
         listing = json.loads(
@@ -122,11 +135,8 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     lab = Lab(folder)
     shutil.copytree(ROOT / "inventory" / "lab" / "group_vars", lab.inventory / "group_vars")
-    variables = dict(LAB, lab_inventory_file=str(lab.inventory / "hosts.yml"))
-    localhost = folder / "localhost"
-    localhost.write_text("localhost ansible_connection=local\n")
     try:
-        lab.play("playbooks/lab_up.yml", inventory=localhost, **variables).ok("lab_up")
+        lab.up()
         yield lab
     finally:
-        lab.play("playbooks/lab_down.yml", inventory=localhost, **variables).ok("lab_down")
+        lab.down()
