@@ -30,6 +30,8 @@ def files_of(lab, node):
 @pytest.fixture(scope="module")
 def checked(lab):
     """site.yml --check on a lab that nothing has touched yet, with the nodes' files before and after."""
+    lab.down()  # other tests may have used it
+    lab.up()
     before = {node: files_of(lab, node) for node in lab.names}
     run = lab.play("site.yml", "--check", "--diff", run_id="check")
     return run, before, {node: files_of(lab, node) for node in lab.names}

@@ -13,6 +13,7 @@ import subprocess
 import time
 
 from ansible.module_utils.plumbline import lab
+from ansible.module_utils.plumbline.processes import environment_of
 
 # In the environment of each node's first process; its value is the node's folder, so that labs never meet.
 MARKER = "PLUMBLINE_LAB_NODE"
@@ -71,11 +72,10 @@ def pids():
 def marked(prefix):
     """Return ``{node folder: [pids]}`` of processes whose environment marks them as a node's, below ``prefix``."""
     found = {}
-    wanted = MARKER + "="
     for pid in pids():
-        for item in read("/proc/%d/environ" % pid).split("\0"):
-            if item.startswith(wanted) and (item[len(wanted) :] + "/").startswith(prefix.rstrip("/") + "/"):
-                found.setdefault(item[len(wanted) :], []).append(pid)
+        folder = environment_of(pid).get(MARKER, "")
+        if (folder + "/").startswith(prefix.rstrip("/") + "/"):
+            found.setdefault(folder, []).append(pid)
     return found
 
 
