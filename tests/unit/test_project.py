@@ -117,3 +117,11 @@ def test_inventory_parses_and_its_layouts_are_accepted(name):
     variables = yaml.safe_load((ROOT / "inventory" / name / "group_vars/nodes.yml").read_text())
     assert variables["vllm_serve_layouts"]
     assert preflight.layout_problems(variables["vllm_serve_layouts"], node_count=3) == []
+
+
+def test_galaxy_users_get_the_same_collections():
+    wanted = {item["name"]: item["version"] for item in yaml.safe_load((ROOT / "requirements.yml").read_text())["collections"]}
+    done = subprocess.run(["ansible-galaxy", "collection", "list", "--format", "json"], capture_output=True, text=True, check=True)
+    listing = json.loads(done.stdout)
+    installed = {name: item["version"] for path in listing.values() for name, item in path.items()}
+    assert {name: installed.get(name) for name in wanted} == wanted
