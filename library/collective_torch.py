@@ -12,6 +12,8 @@ description:
   - Within a node it is one call. Across nodes, call it on all the nodes at once (one task), each with its own
     O(node_rank); only rank 0 returns the fact, unless a rank fails, which then says so in a fact of its own.
   - Bandwidths are those of nccl-tests (doc/PERFORMANCE.md), in 10^9 bytes per second, from the median time.
+  - The GPU clocks of this node are sampled meanwhile; C(context.clocks) has clocks, throttle counters and whether the lock was
+    there before, under load and after. Throttled is C(degraded), a lost lock C(failed).
   - That the data went through the named interface is shown by the interface's counter; otherwise the fact is C(incomplete).
 options:
   op:
@@ -86,6 +88,21 @@ options:
   min_busbw_gbps:
     description: The peak bus bandwidth must reach this, in 10^9 bytes/s; without it the fact says that no baseline is known.
     type: float
+  clock_window:
+    description:
+      - How GPU clocks are watched during the measurement; see C(module_utils/plumbline/clocks_window.py). Without a GPU
+        nothing is started.
+    type: dict
+    default: {}
+    suboptions:
+      expected_mhz:
+        description: Clock in MHz to which the GPUs were locked; V(0) takes it from the record of a lock, where there is one.
+        type: int
+        default: 0
+      interval_s: {description: Seconds between two samples., type: float, default: 1.0}
+      nodes: {description: Nodes that take part; only the GPUs of this one are watched., type: int, default: 1}
+      nvidia_smi: {description: Path of C(nvidia-smi); found in E(PATH) where it is not given., type: path}
+      state_dir: {description: Where M(gpu_clocks) keeps the record of its lock., type: path, default: /run/plumbline}
 attributes:
   check_mode:
     support: full
@@ -118,7 +135,7 @@ import shlex
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import collective, collective_run, collective_worker, net
+from ansible.module_utils.plumbline import clocks_window, collective, collective_run, collective_worker, net
 from ansible.module_utils.plumbline.fact import Measurement
 
 LOOPBACK = "127.0.0.1"
@@ -215,7 +232,9 @@ def measure(args, fact, folder, interface):
 
     with_infiniband = across and args["backend"] == "nccl"
     before = net.sent_bytes(interface, with_infiniband)
-    status, took_s, tail = collective_run.run(command, environment(args, interface), folder, args["nproc_per_node"], args["timeout_s"])
+    window = clocks_window.watch(args["clock_window"], nodes=nodes)
+    with window:
+        status, took_s, tail = collective_run.run(command, environment(args, interface), folder, args["nproc_per_node"], args["timeout_s"])
     counters = net.difference(before, net.sent_bytes(interface, with_infiniband))
 
     states = collective_run.states(folder)
@@ -233,6 +252,7 @@ def measure(args, fact, folder, interface):
         teller = next((item for item in states.values() if item["error"] and not collective.blames_peer(item["error"])), first)
         check, seen, remedy = collective.diagnose(teller, tail, status, peers, took_s)
         fact.add(check, "failed", seen, f"all {ranks} ranks measure every size within {args['timeout_s']} s", remedy)
+    window.attach(fact)
     collective.judge_values(fact, samples, args["sizes"])
     if across or args["backend"] == "gloo":  # NCCL within a node uses NVLink or shared memory: no interface to read
         collective.judge_traffic(fact, op, ranks, samples, counters)
@@ -305,6 +325,7 @@ def main():
             "torchrun": {"type": "path", "required": True},
             "env": {"type": "dict", "default": {}},
             "min_busbw_gbps": {"type": "float"},
+            "clock_window": clocks_window.ARGUMENT,
         },
         supports_check_mode=True,
     )

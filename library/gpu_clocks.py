@@ -9,8 +9,11 @@ short_description: Lock, unlock or report GPU clocks, and prove it
 description:
   - Locks the graphics clock of every GPU of the node with C(nvidia-smi -lgc MHZ,MHZ --mode N) and believes it only on
     evidence - the driver's echo for each GPU must say exactly what was asked for, and C(clocks.sm) must arrive there.
+    A clamped clock, a GPU without an echo, a missing permission and an unsupported GPU are C(failed), each named.
   - NVML cannot be asked whether clocks are locked. The module calls the node locked, and changes nothing, only where
-    its own record of this boot (O(state_dir)) agrees and every idle GPU runs at the target.
+    its own record (O(state_dir); this boot, this load of the driver, these GPUs, no run of Azure NHC since) agrees and
+    every GPU runs at the target while nothing uses it. In any doubt it locks again and says what the doubt was.
+  - Reads are those of C(nvidia-smi --query-gpu). A field that the driver does not know makes its evidence C(incomplete).
   - Without a GPU the fact is C(skipped), with no number in it.
 options:
   state:
@@ -34,6 +37,14 @@ options:
     description: Where the record of the lock is kept; must not survive a reboot.
     type: path
     default: /run/plumbline
+  nhc_logs:
+    description:
+      - Patterns of Azure NHC's logs. One that changed after the lock voids the record, because NHC unlocks the clocks.
+      - They are looked at beside the places where NHC and the role node_health leave them by default
+        (C(module_utils/plumbline/clocks_record.py)).
+    type: list
+    elements: str
+    default: []
   nvidia_smi:
     description: Path of C(nvidia-smi); found in E(PATH) where it is not given.
     type: path
@@ -71,7 +82,7 @@ fact:
   returned: always
   type: dict
 before:
-  description: The GPUs as they were, one dictionary each.
+  description: The GPUs as they were, one dictionary each, without UUID and serial number.
   returned: with a GPU
   type: list
   elements: dict
@@ -85,9 +96,8 @@ after:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import clocks, nvidia
+from ansible.module_utils.plumbline import clocks, clocks_query, clocks_record, nvidia
 from ansible.module_utils.plumbline.fact import Measurement
-from ansible.module_utils.plumbline.health_evidence import read_text
 
 
 class Clocks:
@@ -97,10 +107,16 @@ class Clocks:
         self.given = module.params
         self.check_mode = module.check_mode
         self.stdout = ""
-        self.boot_id = read_text("/proc/sys/kernel/random/boot_id")
-        self.tool = nvidia.find_tool(self.given["nvidia_smi"])
+        self.nhc_logs = list(clocks_record.NHC_LOGS) + self.given["nhc_logs"]
+        self.reader = clocks_query.Reader(nvidia.find_tool(self.given["nvidia_smi"]), self.given["timeout_s"])
         self.measurement = Measurement("clocks", "node", command="nvidia-smi " + " ".join(self.arguments()))
-        self.measurement.context = {"state": self.given["state"], "boot_id": self.boot_id, "driver": None}
+        self.measurement.context = {
+            "state": self.given["state"],
+            "boot_id": clocks_record.boot_id(),
+            "driver": None,
+            "missing_fields": [],
+            "doubts": [],
+        }
         if self.given["state"] == "locked":
             self.measurement.context.update(requested_mhz=self.given["mhz"], mode=self.given["mode"])
 
@@ -110,7 +126,11 @@ class Clocks:
             return ["-lgc", "%d,%d" % (self.given["mhz"], self.given["mhz"]), "--mode", str(self.given["mode"])]
         if self.given["state"] == "unlocked":
             return ["-rgc"]
-        return ["--query-gpu=" + ",".join(clocks.QUERY), "--format=csv"]
+        return ["--query-gpu=" + ",".join(names[0] for names in clocks_query.FIELDS.values()), "--format=csv"]
+
+    def add(self, *reasons):
+        """Append reasons; None stands for nothing to say."""
+        self.measurement.reasons += [item for item in reasons if item is not None]
 
     def run(self):
         """Return the module's result."""
@@ -118,127 +138,154 @@ class Clocks:
         if not nvidia.is_present(found):
             self.measurement.add("gpu", "skipped", "no GPU", None)
             return dict(self.measurement.result(), changed=False)
-        try:
-            before = clocks.read_gpus(self.tool, self.given["timeout_s"])
-        except nvidia.NvidiaError as error:
-            self.measurement.add(
-                "clocks.read",
-                "failed" if found["pci"] else "incomplete",
-                str(error),
-                "the driver answers",
-                "see the gpu checks of node_health",
-            )
-            return dict(self.measurement.result(), changed=False)
+        before, problem = self.read()
         if not before:
+            status = "failed" if found["pci"] else "incomplete"
+            seen = problem or "nvidia-smi shows no GPU"
             self.measurement.add(
-                "clocks.read",
-                "failed" if found["pci"] else "incomplete",
-                "nvidia-smi shows no GPU",
-                "at least one",
-                "see the gpu checks of node_health",
+                "clocks.read", status, seen, "a driver that answers for each GPU", "see the gpu checks of node_health"
             )
             return dict(self.measurement.result(), changed=False)
-        self.measurement.context["driver"] = before[0]["driver"]
-        record = clocks.read_record(self.given["state_dir"])
+        record = clocks_record.read(self.given["state_dir"])
         changed, after = getattr(self, self.given["state"])(before, record)
-        if not self.measurement.measured:
-            self.measurement.measured.update(clocks.measured(before, after))
+        self.measurement.context.update(driver=before[0]["driver"], missing_fields=self.reader.missing)
+        echo = clocks.parse_echo(self.stdout) if self.given["state"] == "locked" and self.stdout else None
+        self.measurement.measured.update(clocks.measured(before, after, echo))
         return dict(
-            self.measurement.result(), changed=changed, before=before, after=after, diff=self.diff(before, changed)
+            self.measurement.result(),
+            changed=changed,
+            before=[clocks_query.without_identity(gpu) for gpu in before],
+            after=[clocks_query.without_identity(gpu) for gpu in after],
+            diff=self.diff(before, after, record, changed),
         )
+
+    def read(self):
+        """Return ``(GPUs, None)``, or ``([], why not)``."""
+        try:
+            return self.reader.read(), None
+        except nvidia.NvidiaError as error:
+            return [], str(error)
 
     def reported(self, before, record):
         """Read only; say whether a lock of ours is recorded."""
         text = ", ".join("%s at %s MHz" % (gpu["bus_id"], gpu["sm_mhz"]) for gpu in before)
-        ours = record is not None and record.get("boot_id") == self.boot_id
-        text += "; our lock at %s MHz is recorded" % record.get("mhz") if ours else "; no lock of ours in this boot"
+        void = clocks_record.problems(record, before, self.nhc_logs)
+        if record is None:
+            text += "; no lock of ours is recorded"
+        else:
+            text += "; our lock at %s MHz is recorded" % record.get("mhz")
+            text += ", but void: %s" % "; ".join(void) if void else ""
         blind = any(gpu["sm_mhz"] is None for gpu in before)
         self.measurement.add("clocks.sm", "incomplete" if blind else "healthy", text, "an SM clock from every GPU")
+        self.add(clocks.judge_throttle(before, self.reader.missing))
         return False, before
 
     def locked(self, before, record):
         """Lock, unless our lock provably holds."""
         mhz, mode = self.given["mhz"], self.given["mode"]
-        if clocks.is_locked(record, before, mhz, mode, self.boot_id):
-            self.measurement.add(
-                "clocks.lock", "healthy", "locked earlier in this boot, mode %d" % mode, "%d MHz" % mhz
-            )
-            self.measurement.reasons.append(clocks.judge_clocks(before, mhz))
+        doubts = clocks.doubts_of_lock(record, before, mhz, mode, self.nhc_logs)
+        if not doubts:
+            seen = "locked by us at %s, mode %d" % (clocks_record.stamp(record["locked_at"]), mode)
+            self.measurement.add("clocks.lock", "healthy", seen, "%d MHz" % mhz)
+            self.judge_evidence(before)
             return False, before
+        self.measurement.context["doubts"] = doubts
         if self.check_mode:
-            self.would("lock %d GPUs at %d MHz, mode %d" % (len(before), mhz, mode))
+            self.would("lock %d GPUs at %d MHz, mode %d: %s" % (len(before), mhz, mode, "; ".join(doubts)))
+            self.add(clocks.judge_wish(before, mhz))
+            self.add(*self.bad(clocks.judge_throttle(before, self.reader.missing), clocks.judge_persistence(before)))
             return True, before
         # The record must not outlive a lock that is being replaced and may fail half-way.
-        clocks.drop_record(self.given["state_dir"])
-        if not self.act(lambda code, out, err: clocks.judge_lock(code, out, err, before, mhz)):
+        clocks_record.drop(self.given["state_dir"])
+        accepted = self.act(lambda code, out, err: clocks.judge_lock(code, out, err, before, mhz))
+        echo = clocks.parse_echo(self.stdout)
+        after, problem = self.settled(lambda gpu: clocks.at_target(gpu, mhz) or not accepted)
+        if not after:
+            self.measurement.add("clocks.sm", "incomplete", problem, "a driver that answers after the lock")
             return True, before
-        self.measurement.measured.update(clocks.measured(before, [], clocks.parse_echo(self.stdout)))
-        after = self.settled(mhz)
-        if after is None:
-            return True, before
-        self.measurement.reasons.append(clocks.judge_clocks(after, mhz))
-        self.measurement.measured.update(clocks.measured(before, after, clocks.parse_echo(self.stdout)))
-        if all(item["status"] == "healthy" for item in self.measurement.reasons):
-            clocks.write_record(self.given["state_dir"], clocks.make_record(after, mhz, mode, self.boot_id))
+        if not accepted:
+            return bool(echo) or [gpu["sm_mhz"] for gpu in after] != [gpu["sm_mhz"] for gpu in before], after
+        self.judge_evidence(after)
+        gone = sorted({gpu["bus_id"] for gpu in before} - {gpu["bus_id"] for gpu in after})
+        if gone:
+            self.measurement.add(
+                "clocks.read", "failed", "no answer any more from %s" % ", ".join(gone), "every GPU answers after the lock",
+                "see the gpu checks of node_health",
+            )  # fmt: skip
+        proven = {item["check"] for item in self.measurement.reasons if item["status"] == "healthy"}
+        if {"clocks.lock", "clocks.sm"} <= proven and not gone:
+            clocks_record.write(self.given["state_dir"], clocks_record.make(after, mhz, mode, echo, self.nhc_logs))
         return True, after
+
+    def judge_evidence(self, gpus):
+        """Judge what the GPUs show under a lock."""
+        self.add(clocks.judge_clocks(gpus, self.given["mhz"]))
+        self.add(clocks.judge_throttle(gpus, self.reader.missing), clocks.judge_persistence(gpus))
 
     def unlocked(self, before, record):
         """Unlock, unless no lock provably holds."""
-        if clocks.is_unlocked(record, before, self.boot_id):
-            self.measurement.add(
-                "clocks.unlock", "healthy", "no lock of ours, and idle GPUs run at low clocks", "unlocked"
-            )
+        if clocks.is_unlocked(record, before):
+            seen = "no lock of ours, and unused GPUs run at low clocks"
+            self.measurement.add("clocks.unlock", "healthy", seen, "unlocked")
             return False, before
         if self.check_mode:
             self.would("reset the clocks of %d GPUs" % len(before))
             return True, before
         if not self.act(lambda code, out, err: [clocks.judge_unlock(code, out, err)]):
             return False, before
-        clocks.drop_record(self.given["state_dir"])
-        try:
-            return True, clocks.read_gpus(self.tool, self.given["timeout_s"])
-        except nvidia.NvidiaError as error:
-            self.measurement.add("clocks.read", "incomplete", str(error), "the driver answers after the reset")
+        clocks_record.drop(self.given["state_dir"])
+        after, problem = self.settled(lambda gpu: clocks.is_low(gpu) or not clocks.is_quiet(gpu))
+        if not after:
+            self.measurement.add("clocks.sm", "incomplete", problem, "a driver that answers after the reset")
             return True, before
+        self.add(clocks.judge_unlocked_clocks(after))
+        return True, after
 
     def act(self, judge):
-        """Call ``nvidia-smi``, append what ``judge`` says; return whether the tool ended well."""
+        """Call ``nvidia-smi``, append what ``judge`` says; return whether the tool did not refuse."""
         try:
-            code, self.stdout, stderr = nvidia.run(self.tool, self.arguments(), self.given["timeout_s"])
+            code, self.stdout, stderr = nvidia.run(self.reader.tool, self.arguments(), self.given["timeout_s"])
         except nvidia.NvidiaError as error:
             check = {"locked": "clocks.lock", "unlocked": "clocks.unlock"}[self.given["state"]]
             self.measurement.add(check, "failed", str(error), "the driver answers", "see the gpu checks of node_health")
             return False
-        self.measurement.reasons += judge(code, self.stdout, stderr)
-        return code == 0
+        self.add(*judge(code, self.stdout, stderr))
+        return clocks.refusal("clocks.act", "", code, self.stdout, stderr) is None
 
-    def settled(self, mhz):
-        """Return the GPUs once every SM clock is at the target, or as they are after ``settle_s`` seconds."""
+    def settled(self, arrived):
+        """Return ``(GPUs, None)`` once all have ``arrived`` or ``settle_s`` is over, or ``([], why not)``."""
         deadline = time.monotonic() + self.given["settle_s"]
         while True:
-            try:
-                gpus = clocks.read_gpus(self.tool, self.given["timeout_s"])
-            except nvidia.NvidiaError as error:
-                self.measurement.add("clocks.sm", "incomplete", str(error), "the driver answers after the lock")
-                return None
-            if all(clocks.at_target(gpu, mhz) for gpu in gpus) or time.monotonic() >= deadline:
-                return gpus
+            gpus, problem = self.read()
+            if problem or all(arrived(gpu) for gpu in gpus) or time.monotonic() >= deadline:
+                return gpus, problem or (None if gpus else "nvidia-smi shows no GPU any more")
             time.sleep(0.25)
 
     def would(self, what):
         """Say in check mode what would be done."""
         self.measurement.add("check_mode", "skipped", "would %s" % what, None)
 
-    def diff(self, before, changed):
-        """Return the difference as --diff shows it."""
-        given = self.given
-        wanted = (
-            "locked at %s MHz, mode %s" % (given["mhz"], given["mode"])
-            if given["state"] == "locked"
-            else given["state"]
-        )
-        old = "".join("%s: %s MHz\n" % (gpu["bus_id"], gpu["sm_mhz"]) for gpu in before)
-        new = "".join("%s: %s\n" % (gpu["bus_id"], wanted) for gpu in before) if changed else old
+    @staticmethod
+    def bad(*reasons):
+        """Return the reasons that are no pass: beside them, a change that was not made stays ``skipped``."""
+        return [item for item in reasons if item is not None and item["status"] != "healthy"]
+
+    def diff(self, before, after, record, changed):
+        """Return the difference as --diff shows it, one line a GPU: in check mode what would be."""
+        given, old_lock = self.given, ""
+        if clocks_record.is_ours(record):
+            old_lock = ", our lock at %s MHz, mode %s, recorded" % (record.get("mhz"), record.get("mode"))
+        old = "".join("%s: %s MHz%s\n" % (gpu["bus_id"], gpu["sm_mhz"], old_lock) for gpu in before)
+        if not changed:
+            new = old
+        elif self.check_mode:
+            wanted = "locked at %s MHz, mode %s" % (given["mhz"], given["mode"])
+            wanted = wanted if given["state"] == "locked" else "unlocked"
+            new = "".join("%s: %s\n" % (gpu["bus_id"], wanted) for gpu in before)
+        else:
+            made = clocks_record.read(given["state_dir"])
+            lock = ", our lock at %s MHz, mode %s, recorded" % (made["mhz"], made["mode"]) if made else ""
+            new = "".join("%s: %s MHz%s\n" % (gpu["bus_id"], gpu["sm_mhz"], lock) for gpu in after)
         return {"before_header": "GPU clocks", "after_header": "GPU clocks", "before": old, "after": new}
 
 
@@ -250,7 +297,8 @@ def main():
             "mhz": {"type": "int"},
             "mode": {"type": "int", "choices": [0, 1], "default": 1},
             "settle_s": {"type": "int", "default": 5},
-            "state_dir": {"type": "path", "default": "/run/plumbline"},
+            "state_dir": {"type": "path", "default": clocks_record.STATE_DIR},
+            "nhc_logs": {"type": "list", "elements": "str", "default": []},
             "nvidia_smi": {"type": "path"},
             "timeout_s": {"type": "int", "default": 60},
         },

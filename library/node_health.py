@@ -7,9 +7,11 @@ DOCUMENTATION = r"""
 module: node_health
 short_description: Judge the health of a node against what its SKU should show
 description:
-  - Reads processors, memory, disks, the network interface, clocks, the kernel log and the GPUs in one call and returns
-    one fact of kind C(health). A bad verdict is a result, not a failure of the module.
-  - Changes nothing but one small probe file below each path, which it removes; none in check mode.
+  - Reads processors, memory, disks, network and InfiniBand ports, clocks, the kernel log, the GPUs and their NVLinks in
+    one call, runs Azure NHC where the node has it, and returns one fact of kind C(health). A bad verdict is a result,
+    not a failure of the module.
+  - Changes nothing but one small probe file below each path, which it removes, and a folder for each run of NHC; neither
+    in check mode. NHC itself raises the GPU clocks and then B(unlocks) them - lock them afterwards.
 options:
   sku:
     description:
@@ -51,10 +53,39 @@ options:
     description: Seconds that one command on the node (C(nvidia-smi), C(journalctl)) may take.
     type: int
     default: 60
+  nhc:
+    description:
+      - V(auto) runs Azure NHC where it is installed, unless the SKU's C(nhc_checks) is an empty list. Without it the fact
+        says C(skipped), with what was not measured.
+      - V(require) makes its absence C(incomplete). V(never) does not run it.
+    type: str
+    choices: [auto, never, require]
+    default: auto
+  nhc_script:
+    description: Path of C(run-health-checks.sh).
+    type: path
+    default: /opt/azurehpc/run-health-checks.sh
+  nhc_conf:
+    description: NHC conf to run with, in a copy; C(conf/<size>.conf) beside the script where it is not given.
+    type: path
+  nhc_log_dir:
+    description: Where each run of NHC gets a new folder with its log and its copy of the conf; the last five stay.
+    type: path
+    default: /var/log/plumbline/nhc
+  nhc_timeout_s:
+    description: Seconds for the whole of NHC (its C(-t)); five minutes more are given to start and end it.
+    type: int
+    default: 1200
+  root:
+    description: Below which folder C(/proc), C(/sys) and C(/etc) are read, to replay a recorded node.
+    type: path
+    default: /
 attributes:
   check_mode:
     support: full
-    description: Everything is read; the write probe is left out and its reason says so.
+    description: Everything is read; the write probe and NHC are left out and a reason with the check C(check_mode) says so.
+  async:
+    support: full
 author: Plumbline
 """
 
@@ -78,9 +109,33 @@ fact:
   type: dict
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import health, health_evidence, health_expect
+from ansible.module_utils.plumbline import health, health_evidence, health_expect, health_remedy, nhc_run
 from ansible.module_utils.plumbline.fact import Measurement
+
+
+def azure_nhc(given, chosen, expect, check_mode):
+    """Run NHC, or say why it is not run; return the evidence that ``health.check_nhc`` judges."""
+    present = os.access(given["nhc_script"], os.X_OK) and os.path.isfile(given["nhc_script"])
+    if given["nhc"] == "never":
+        return {"skipped": ("Azure NHC was not run", "nhc is never")}
+    if given["nhc"] == "auto" and expect.get("nhc_checks") == []:
+        return {"skipped": ("Azure NHC was not run", "not made for this SKU")}
+    if not present and given["nhc"] == "require":
+        return {"missing": "%s is not there, or not executable" % given["nhc_script"]}
+    if not present:
+        text = "Azure NHC is not at %s" % given["nhc_script"]
+        if expect.get("nhc_checks"):
+            text += ": bandwidth of NVLink, PCIe and InfiniBand was not measured here"
+        return {"skipped": (text, "run where it is installed")}
+    if check_mode:
+        return {"check_mode": True, "skipped": ("would run %s, which unlocks the GPU clocks" % given["nhc_script"], None)}
+    accelerated = os.path.exists(os.path.join(given["root"], "sys/class/infiniband/mlx5_an0"))
+    return nhc_run.run(
+        given["nhc_script"], given["nhc_log_dir"], chosen["sku"], given["nhc_timeout_s"], given["nhc_conf"], accelerated
+    )
 
 
 def main():
@@ -100,6 +155,12 @@ def main():
             "clock_samples": {"type": "list", "elements": "dict", "default": [], "options": sample},
             "nvidia_smi": {"type": "path"},
             "timeout_s": {"type": "int", "default": 60},
+            "nhc": {"type": "str", "choices": ["auto", "never", "require"], "default": "auto"},
+            "nhc_script": {"type": "path", "default": "/opt/azurehpc/run-health-checks.sh"},
+            "nhc_conf": {"type": "path"},
+            "nhc_log_dir": {"type": "path", "default": "/var/log/plumbline/nhc"},
+            "nhc_timeout_s": {"type": "int", "default": 1200},
+            "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,
     )
@@ -110,12 +171,14 @@ def main():
         wrong.append("skus has no %r, by which an unknown SKU is judged" % health_expect.FALLBACK)
     if not given["paths"]:
         wrong.append("paths is empty: name at least one directory whose disk is checked")
+    if given["nhc_timeout_s"] <= 0:
+        wrong.append("nhc_timeout_s is %d, expected a positive number of seconds such as 1200" % given["nhc_timeout_s"])
     if wrong:
         module.fail_json(msg="node_health: " + "; ".join(wrong))
 
     measurement = Measurement("health", "node", command="node_health")
     asked = given["sku"] == health_expect.AUTO
-    azure = health_evidence.azure_vm_size() if asked else None
+    azure = health_evidence.azure_vm_size(given["root"]) if asked else None
     chosen = health_expect.choose(given["sku"], given["skus"], azure)
     expect = dict(chosen["expect"], **given["expect"])
     measurement.add(
@@ -132,10 +195,16 @@ def main():
         not module.check_mode,
         given["nvidia_smi"],
         given["timeout_s"],
+        given["root"],
     )
-    measurement.reasons += health.assess(evidence, expect)
+    # After our own reading: NHC loads the GPUs, and what it does to clocks and counters must not be taken for the node's.
+    evidence["nhc"] = azure_nhc(given, chosen, expect, module.check_mode)
+    reasons, remediation = health_remedy.remediation(health.assess(evidence, expect), health.physical_host(evidence))
+    measurement.reasons += reasons
     measurement.measured = health.measured(evidence)
-    measurement.context = health.context(evidence, chosen)
+    measurement.context = dict(health.context(evidence, chosen), remediation=remediation)
+    if evidence["nhc"].get("command"):
+        measurement.command = "node_health; " + evidence["nhc"]["command"]
     module.exit_json(changed=False, **measurement.result())
 
 

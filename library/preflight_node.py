@@ -5,8 +5,9 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: preflight_node
-short_description: Check that a node's Python is new enough for Plumbline's modules
+short_description: Ask a node for an answer, and check that its Python is new enough for Plumbline's modules
 description:
+  - That it answers at all says that SSH, the login and Python work, as C(ansible.builtin.ping) would.
   - Fails with the version that was seen, the one expected, and what to do. Ansible itself is content with an older one.
 options:
   python_min:
@@ -30,6 +31,10 @@ python_version:
   description: Version of the Python that runs the modules on this node.
   returned: always
   type: str
+ping:
+  description: V(pong), as of C(ansible.builtin.ping).
+  returned: always
+  type: str
 python:
   description: Its path.
   returned: always
@@ -50,7 +55,7 @@ def main():
     if not re.match(r"^\d+(\.\d+){0,2}$", wanted):
         module.fail_json(msg="preflight_node: python_min is %r, expected a version such as 3.9" % wanted)
     seen = platform.python_version()
-    result = {"changed": False, "python_version": seen, "python": sys.executable}
+    result = {"changed": False, "ping": "pong", "python_version": seen, "python": sys.executable}
     if tuple(sys.version_info[:3]) < tuple(int(part) for part in wanted.split(".")):
         module.fail_json(
             msg="%s is Python %s, expected at least %s: install one and set ansible_python_interpreter"

@@ -11,6 +11,8 @@ description:
     of an earlier one.
   - Every run must complete all requests with the asked number of output tokens. C(vllm bench serve) exits 0 when every request
     failed, so its exit code is not believed.
+  - The GPU clocks of this node are sampled over the measured runs; C(context.clocks) has clocks, throttle counters and whether
+    the lock was there before, under load and after. Throttled is C(degraded), a lost lock C(failed).
   - When the server dies the client is ended, what the runs before measured is kept, and the fact is C(failed) with the reason.
 options:
   program: {description: Path of the C(vllm) command., type: path, required: true}
@@ -30,6 +32,21 @@ options:
   env: {description: Environment of the client., type: dict, default: {}}
   work_dir: {description: Folder for the result files., type: path, required: true}
   timeout_s: {description: Seconds one run may take., type: int, default: 600}
+  clock_window:
+    description:
+      - How GPU clocks are watched during the measurement; see C(module_utils/plumbline/clocks_window.py). Without a GPU
+        nothing is started.
+    type: dict
+    default: {}
+    suboptions:
+      expected_mhz:
+        description: Clock in MHz to which the GPUs were locked; V(0) takes it from the record of a lock, where there is one.
+        type: int
+        default: 0
+      interval_s: {description: Seconds between two samples., type: float, default: 1.0}
+      nodes: {description: Nodes that take part; only the GPUs of this one are watched., type: int, default: 1}
+      nvidia_smi: {description: Path of C(nvidia-smi); found in E(PATH) where it is not given., type: path}
+      state_dir: {description: Where M(gpu_clocks) keeps the record of its lock., type: path, default: /run/plumbline}
 author: [Plumbline]
 """
 
@@ -56,7 +73,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import processes, vllm_bench, vllm_log
+from ansible.module_utils.plumbline import clocks_window, processes, vllm_bench, vllm_log
 from ansible.module_utils.plumbline.fact import Measurement
 from ansible.module_utils.plumbline.stats import summary
 from ansible.module_utils.plumbline.vllm_command import printable
@@ -191,6 +208,7 @@ def main():
             "env": {"type": "dict", "default": {}},
             "work_dir": {"type": "path", "required": True},
             "timeout_s": {"type": "int", "default": 600},
+            "clock_window": clocks_window.ARGUMENT,
         },
         supports_check_mode=True,
     )
@@ -219,12 +237,13 @@ def main():
         module.exit_json(changed=False, **measurement.result())
 
     runs = measurement.measured["runs"]
+    window = clocks_window.watch(args["clock_window"], nodes=args["layout"].get("nodes"))
     try:
         os.makedirs(args["work_dir"], exist_ok=True)
-        for number in range(args["runs"] + 1):
-            numbers = one_run(args, number)
-            if number:  # run 0 warms up: the first requests pay for lazy initialisation
-                runs.append(numbers)
+        one_run(args, 0)  # warms up: the first requests pay for lazy initialisation
+        with window:
+            for number in range(1, args["runs"] + 1):
+                runs.append(one_run(args, number))
     except (RunFailed, OSError) as error:
         seen = "run %d of %d: %s" % (len(runs) + 1, args["runs"], error)
         cause = server_cause(args["server_log"])
@@ -241,6 +260,7 @@ def main():
             % (len(runs), args["prompts"], args["output_len"]),
             "%d runs without a failed request" % args["runs"],
         )  # fmt: skip
+    window.attach(measurement)
     check_input(measurement, args, runs)
     measurement.measured["num_runs"] = len(runs)
     if runs:

@@ -8,7 +8,7 @@ STATUSES = ("skipped", "healthy", "degraded", "incomplete", "failed")
 # Registered by the roles: the variables that hold the verdict of one phase on one node. The head of the model sync has a manifest,
 # the others have a copy.
 PHASES = {
-    "health": ("node_health_result",),
+    "health": ("node_health_result", "node_health_fleet_result"),
     "clocks": ("gpu_clocks_result",),
     "fabric": ("fabric_baseline_verdicts",),
     "model": ("model_sync_manifest_result", "model_sync_result"),

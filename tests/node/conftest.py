@@ -42,11 +42,31 @@ def variables(host):
     return host.ansible.get_variables() if host.backend.get_connection_type() == "ansible" else {}
 
 
+AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"  # as in module_utils/plumbline/health_evidence.py
+METADATA = "http://169.254.169.254/metadata/instance/compute/vmSize?api-version=2021-02-01&format=text"
+
+
 @pytest.fixture(scope="module")
-def expect(variables):
-    """Return what the node's SKU expects; ``generic`` where the inventory names none."""
-    skus = yaml.safe_load(SKUS.read_text())["__node_health_skus"]
-    return skus.get(variables.get("node_health_sku"), skus["generic"])
+def sku(host, variables):
+    """Return the node's SKU as node_health chooses it: the inventory's, or Azure's own word, else ``generic``."""
+    named = variables.get("node_health_sku", "auto")
+    if named != "auto":
+        return named
+    tag = host.file("/sys/class/dmi/id/chassis_asset_tag")
+    if not tag.exists or tag.content_string.strip() != AZURE_TAG:
+        return "generic"
+    answer = host.run("curl -s --noproxy '*' --max-time 10 -H Metadata:true %s", METADATA)
+    assert answer.rc == 0 and answer.stdout.strip(), "an Azure machine whose metadata service does not say its size"
+    return answer.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def expect(sku, variables):
+    """Return what the node's SKU expects, with what the inventory adds and replaces."""
+    skus = dict(yaml.safe_load(SKUS.read_text())["__node_health_skus"], **variables.get("node_health_skus", {}))
+    known = {name.lower(): data for name, data in skus.items()}
+    assert sku.lower() in known, f"no expected values for SKU {sku}: add it to node_health_skus"
+    return dict(known[sku.lower()], **variables.get("node_health_expect", {}))
 
 
 @pytest.fixture(scope="module")

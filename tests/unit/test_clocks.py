@@ -1,96 +1,44 @@
-"""GPU clocks: the tool's words, what proves a lock, and the module against a mock of ``nvidia-smi``.
-
-The mock speaks the lines recorded on an H200: the CSV of ``--query-gpu`` and the echo of ``-lgc``. It keeps a lock in a file
-next to itself, clamps to 1980 MHz as the driver does, and logs every call.
-"""
+"""The module gpu_clocks against mock-nvidia-smi, and the words it believes."""
 
 from __future__ import annotations
 
 import json
-import stat
-from pathlib import Path
+import os
+import re
+import time
 
 import pytest
-from ansible.module_utils.plumbline import clocks, nvidia
+from ansible.module_utils.plumbline import clocks, clocks_query, clocks_record, nvidia
 from ansible.module_utils.testing import patch_module_args
+from clocks_mock import ROOT, MockGpus
 from jsonschema import Draft202012Validator
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-CAPTURE = ROOT / "tests" / "captures" / "h200" / "nvidia-smi.query.csv"
 FACT = json.loads((ROOT / "docs/schema/fact.schema.json").read_text())
 SCHEMA = json.loads((ROOT / "docs/schema/clocks.schema.json").read_text())
 
 ECHO = 'GPU clocks set to "(gpuClkMin 1980, gpuClkMax 1980)" for GPU 00000000:07:00.0\nAll done.\n'
 
-MOCK = r"""#!/usr/bin/env python3
-import pathlib, sys
-here = pathlib.Path(__file__).parent
-with open(here / "calls", "a") as log:
-    log.write(" ".join(sys.argv[1:]) + "\n")
-mood = (here / "mood").read_text() if (here / "mood").exists() else ""
-lock = here / "lock"
-buses = ["00000001:00:00.0", "00000002:00:00.0"]
-if sys.argv[1].startswith("--query-gpu="):
-    if mood == "dead":
-        print("Unable to determine the device handle for GPU 00000001:00:00.0: Unknown Error"); sys.exit(15)
-    names = sys.argv[1].split("=")[1].split(",")
-    units = {name: " [MHz]" for name in names if name.startswith("clocks.")}
-    units["utilization.gpu"] = " [%]"
-    print(", ".join(name + units.get(name, "") for name in names))
-    for index, bus in enumerate(buses):
-        sm = int(lock.read_text()) if lock.exists() and mood != "sleepy" else 345
-        values = {"index": index, "pci.bus_id": bus, "uuid": "GPU-%d" % index, "driver_version": "580.159.04",
-                  "persistence_mode": "Enabled", "clocks.current.sm": "%d MHz" % sm, "clocks.max.sm": "1980 MHz",
-                  "clocks.current.memory": "3201 MHz", "clocks.applications.graphics": "1980 MHz",
-                  "utilization.gpu": "97 %" if mood == "busy" else "0 %"}
-        print(", ".join(str(values[name]) for name in names))
-elif sys.argv[1] == "-lgc":
-    if mood == "refuses":
-        print("The current user does not have permission to change clocks for GPU 00000001:00:00.0."); sys.exit(4)
-    mhz = min(int(sys.argv[2].split(",")[0]), 1980)
-    assert sys.argv[3] == "--mode"
-    lock.write_text(str(mhz))
-    for bus in buses[: 1 if mood == "silent" else 2]:
-        print('GPU clocks set to "(gpuClkMin %d, gpuClkMax %d)" for GPU %s' % (mhz, mhz, bus))
-    print("All done.")
-elif sys.argv[1] == "-rgc":
-    if lock.exists():
-        lock.unlink()
-    print("All done.")
-"""
 
-
-class Node:
-    """A directory with the mock in it, and the module run against it."""
+class Node(MockGpus):
+    """The mock, and the module run against it."""
 
     def __init__(self, folder, capsys):
-        self.folder = folder
+        super().__init__(folder)
         self.capsys = capsys
-        self.tool = folder / "mock-nvidia-smi"
-        self.tool.write_text(MOCK)
-        self.tool.chmod(self.tool.stat().st_mode | stat.S_IXUSR)
-        self.record = folder / "run" / clocks.RECORD
-
-    def mood(self, word):
-        """Make the mock misbehave."""
-        (self.folder / "mood").write_text(word)
-
-    def calls(self):
-        """Return the state-changing calls since the last time."""
-        log = self.folder / "calls"
-        lines = log.read_text().splitlines() if log.exists() else []
-        log.unlink(missing_ok=True)
-        return [line for line in lines if not line.startswith("--query-gpu")]
 
     def run(self, check=False, **arguments):
-        """Run the module; return its result, whose fact fits the schemas."""
+        """Run the module; return its result, whose fact fits the schemas and names no piece of hardware."""
         import gpu_clocks
 
-        given = {"nvidia_smi": str(self.tool), "state_dir": str(self.folder / "run"), "settle_s": 0}
+        given = {
+            "nvidia_smi": str(self.tool), "state_dir": str(self.state_dir), "settle_s": 0, "nhc_logs": [str(self.nhc_log)],
+        }  # fmt: skip
         given.update(arguments, _ansible_check_mode=check)
         with patch_module_args(given), pytest.raises(SystemExit):
             gpu_clocks.main()
-        result = json.loads(self.capsys.readouterr().out)
+        text = self.capsys.readouterr().out
+        assert not re.search(r"GPU-[0-9a-f]{8}|serial", text), "a result that names the GPU"
+        result = json.loads(text)
         if "fact" in result:
             Draft202012Validator(FACT).validate(result["fact"])
             Draft202012Validator(SCHEMA).validate(result["fact"])
@@ -108,6 +56,11 @@ def verdicts(result):
     return {item["check"]: item["status"] for item in result["fact"]["reasons"]}
 
 
+def said(result, check):
+    """Return the reason of a check."""
+    return next(item for item in result["fact"]["reasons"] if item["check"] == check)
+
+
 # -- words ------------------------------------------------------------------------------------------------------
 
 
@@ -116,61 +69,83 @@ def test_echo():
     assert clocks.parse_echo("All done.\n") == {}
 
 
-def test_capture_is_read():
-    text = CAPTURE.read_text()
-    gpu = clocks.parse_gpus(text)[0]
-    assert (gpu["bus_id"], gpu["sm_mhz"], gpu["sm_max_mhz"], gpu["applications_mhz"]) == (
-        "0000:00:06.0",
-        345,
-        1980,
-        1980,
-    )
-    # The capture did not ask for it: no value, not 0, so this GPU proves nothing about being idle.
-    assert gpu["utilisation_percent"] is None
-    assert not clocks.is_unlocked(None, [gpu], "boot")
-    with pytest.raises(nvidia.NvidiaError, match="cannot be read"):
-        clocks.parse_gpus("index, uuid\n0, GPU-1\n")
+def test_refusals_are_named():
+    # The lines are those that users of nvidia-smi quote; an unsupported GPU is a "warning" with exit code 0.
+    denied = "The current user does not have permission to change clocks for GPU 0000000F:01:00.0.\n"
+    assert "permission denied (exit 4)" in clocks.refusal("c", "-lgc", 4, denied, "")["seen"]
+    without = "Setting locked GPU clocks is not supported for GPU 00000000:05:00.0.\nTreating as warning and moving on.\nAll done.\n"
+    reason = clocks.refusal("c", "-lgc", 0, without, "")
+    assert reason["status"] == "failed" and "not supported on 0000:05:00.0 (exit 0)" in reason["seen"]
+    assert clocks.refusal("c", "-lgc", 255, "", "Unknown Error")["seen"] == "nvidia-smi -lgc: exit 255: Unknown Error"
+    assert clocks.refusal("c", "-lgc", 0, ECHO, "") is None
 
 
 # -- evidence ---------------------------------------------------------------------------------------------------
 
 
-def gpu(sm=1980, use=0, uuid="GPU-1"):
+def gpu(sm=1980, use=0, uuid="GPU-1", used_mib=0):
     """Return one GPU as parsed."""
-    return {
-        "bus_id": "0001:00:00.0", "uuid": uuid, "driver": "580", "sm_mhz": sm, "sm_max_mhz": 1980, "memory_mhz": 3201,
-        "utilisation_percent": use,
+    row = {
+        "index": "0", "pci.bus_id": "00000001:00:00.0", "uuid": uuid, "driver_version": "580", "clocks.max.sm": "1980 MHz",
+        "clocks.current.sm": "%s MHz" % sm, "utilization.gpu": "%s %%" % use, "memory.used": "%s MiB" % used_mib,
     }  # fmt: skip
+    return clocks_query.parse_gpus(", ".join(row) + "\n" + ", ".join(row.values()))[0]
 
 
-def test_a_lock_needs_record_and_clock():
-    record = clocks.make_record([gpu()], 1980, 1, "boot")
-    assert clocks.is_locked(record, [gpu()], 1980, 1, "boot")
-    assert not clocks.is_locked(None, [gpu()], 1980, 1, "boot")
-    assert not clocks.is_locked(record, [gpu(sm=345)], 1980, 1, "boot")  # unlocked behind our back
-    assert not clocks.is_locked(record, [gpu(sm=None)], 1980, 1, "boot")
-    assert not clocks.is_locked(record, [gpu(use=97)], 1980, 1, "boot")  # boosting under load looks the same
-    assert not clocks.is_locked(record, [gpu()], 1980, 0, "boot")  # another mode
-    assert not clocks.is_locked(record, [gpu(sm=1500)], 1500, 1, "boot")
-    assert not clocks.is_locked(record, [gpu()], 1980, 1, "next boot")
-    assert not clocks.is_locked(record, [gpu(uuid="GPU-2")], 1980, 1, "boot")  # the GPU was replaced
-    assert not clocks.is_locked(clocks.make_record([], 1980, 1, "boot"), [], 1980, 1, "boot")
+@pytest.fixture
+def record():
+    """Return the record of a lock of gpu() at 1980 MHz, mode 1."""
+    return clocks_record.make([gpu()], 1980, 1, {"0001:00:00.0": (1980, 1980)})
 
 
-def test_unlocked_needs_proof_too():
-    record = clocks.make_record([gpu()], 1980, 1, "boot")
-    assert clocks.is_unlocked(None, [gpu(sm=345)], "boot")
-    assert clocks.is_unlocked(record, [gpu(sm=345)], "next boot")
-    assert not clocks.is_unlocked(record, [gpu(sm=345)], "boot")
-    assert not clocks.is_unlocked(None, [gpu(sm=1980)], "boot")
-    assert not clocks.is_unlocked(None, [gpu(sm=345, use=50)], "boot")
+def doubts(record, seen, mhz=1980, mode=1, logs=()):
+    """Return the doubts about a lock as one text."""
+    return "; ".join(clocks.doubts_of_lock(record, [seen], mhz, mode, logs))
+
+
+def test_a_lock_needs_record_and_clock(record, monkeypatch, tmp_path):
+    assert doubts(record, gpu()) == ""
+    assert "no record" in doubts(None, gpu())
+    assert "not at 1980 MHz: 0001:00:00.0 at 345 MHz" in doubts(record, gpu(sm=345))  # unlocked behind our back
+    assert "not at 1980 MHz" in doubts(record, gpu(sm="[N/A]"))
+    assert "in use" in doubts(record, gpu(use=97))  # boosting under load looks the same
+    assert "in use" in doubts(record, gpu(use="[N/A]"))
+    assert "in use" in doubts(record, gpu(used_mib=40000))  # an idle server keeps the clocks up too
+    assert "mode 1, by us" in doubts(record, gpu(), mode=0)
+    assert "locked at 1980 MHz" in doubts(record, gpu(sm=1500), mhz=1500)
+    assert "other GPUs" in doubts(record, gpu(uuid="GPU-2"))
+    assert "earlier boot" in doubts(dict(record, boot_id="another"), gpu())
+    assert "driver was 570" in doubts(dict(record, driver="570"), gpu())
+    assert "does not say when" in doubts(dict(record, locked_at=None), gpu())
+    log = tmp_path / "health.log"
+    log.write_text("Health checks completed with exit code: 0.\n")
+    os.utime(log, (record["locked_at"] - 60, record["locked_at"] - 60))
+    assert doubts(record, gpu(), logs=[str(log)]) == ""
+    os.utime(log, (record["locked_at"] + 60, record["locked_at"] + 60))
+    assert "Azure NHC, which unlocks" in doubts(record, gpu(), logs=[str(tmp_path / "*.log")])
+    monkeypatch.setattr(clocks_record, "driver_load", lambda root="/": 4711)
+    assert "loaded again" in doubts(record, gpu())
+
+
+def test_unlocked_needs_proof_too(record):
+    assert clocks.is_unlocked(None, [gpu(sm=345)])
+    assert clocks.is_unlocked(dict(record, boot_id="another"), [gpu(sm=345)])
+    assert not clocks.is_unlocked(record, [gpu(sm=345)])
+    assert not clocks.is_unlocked(None, [gpu(sm=1980)])
+    assert not clocks.is_unlocked(None, [gpu(sm=345, use=50)])
+    assert not clocks.is_unlocked(None, [])
 
 
 def test_damaged_record_is_none(tmp_path):
-    (tmp_path / clocks.RECORD).write_text("{half")
-    assert clocks.read_record(str(tmp_path)) is None
-    (tmp_path / clocks.RECORD).write_text("[]")
-    assert clocks.read_record(str(tmp_path)) is None
+    for text in ("{half", "[]", '{"mhz": 1980}'):
+        (tmp_path / clocks_record.RECORD).write_text(text)
+        assert clocks_record.read(str(tmp_path)) is None
+
+
+def test_driver_load_changes_with_the_module(tmp_path):
+    assert clocks_record.driver_load(str(tmp_path)) is None
+    (tmp_path / "sys/module/nvidia").mkdir(parents=True)
+    assert clocks_record.driver_load(str(tmp_path)) == (tmp_path / "sys/module/nvidia").stat().st_ino
 
 
 # -- the module -------------------------------------------------------------------------------------------------
@@ -184,30 +159,57 @@ def test_without_a_gpu_it_is_skipped_without_numbers(node):
     assert result["changed"] is False
     assert result["fact"]["status"] == "skipped" and result["fact"]["measured"] == {}
     assert result["fact"]["reasons"][0]["seen"] == "no GPU"
+    assert node.run(state="unlocked")["changed"] is False
 
 
 def test_lock_once_and_again(node):
     first = node.run(state="locked", mhz=1980)
     assert node.calls() == ["-lgc 1980,1980 --mode 1"]
     assert first["changed"] and first["fact"]["status"] == "healthy"
-    assert first["fact"]["measured"]["gpus"]["0001:00:00.0"] == {
-        "sm_max_mhz": 1980, "sm_before_mhz": 345, "sm_after_mhz": 1980, "memory_mhz": 3201, "utilisation_percent": 0,
-        "echo_min_mhz": 1980, "echo_max_mhz": 1980,
-    }  # fmt: skip
+    numbers = first["fact"]["measured"]["gpus"]["0001:00:00.0"]
+    assert (numbers["sm_before_mhz"], numbers["sm_after_mhz"]) == (345, 1980)
+    assert (numbers["echo_min_mhz"], numbers["echo_max_mhz"]) == (1980, 1980)
+    assert numbers["throttle_us"]["sw_power_cap"] == 1000 and numbers["reasons"] == ["gpu_idle"]
     assert [item["sm_mhz"] for item in first["before"]] == [345, 345]
-    assert first["diff"]["before"] != first["diff"]["after"]
+    assert [item["sm_mhz"] for item in first["after"]] == [1980, 1980]
+    assert first["diff"]["before"].splitlines()[0] == "0001:00:00.0: 345 MHz"
+    assert first["diff"]["after"].splitlines()[0] == "0001:00:00.0: 1980 MHz, our lock at 1980 MHz, mode 1, recorded"
+    assert "no record" in str(first["fact"]["context"]["doubts"])
     second = node.run(state="locked", mhz=1980)
     assert node.calls() == []
     assert second["changed"] is False and second["fact"]["status"] == "healthy"
     assert second["diff"]["before"] == second["diff"]["after"]
+    assert second["fact"]["context"]["doubts"] == []
 
 
 def test_a_lock_that_something_else_undid_is_made_again(node):
     node.run(state="locked", mhz=1980)
-    (node.folder / "lock").unlink()  # Azure NHC ends with nvidia-smi -rgc
+    node.lock(None)
     node.calls()
     again = node.run(state="locked", mhz=1980)
     assert again["changed"] and node.calls() == ["-lgc 1980,1980 --mode 1"]
+    assert "not at 1980 MHz" in again["fact"]["context"]["doubts"][0]
+
+
+def test_nhc_after_the_lock_voids_it_even_where_the_clocks_look_right(node):
+    node.run(state="locked", mhz=1980)
+    node.calls()
+    node.nhc_log.write_text("Health checks completed with exit code: 0.\n")
+    later = time.time() + 5
+    os.utime(node.nhc_log, (later, later))
+    assert node.run(check=True, state="locked", mhz=1980)["changed"]
+    again = node.run(state="locked", mhz=1980)
+    assert again["changed"] and node.calls() == ["-lgc 1980,1980 --mode 1"]
+    assert "Azure NHC" in again["fact"]["context"]["doubts"][0]
+    os.utime(node.nhc_log, (later - 60, later - 60))  # as when NHC runs first, the order of site.yml
+    assert node.run(state="locked", mhz=1980)["changed"] is False
+
+
+def test_a_gpu_in_use_is_locked_again(node):
+    node.run(state="locked", mhz=1980)
+    node.calls()
+    node.mood(use=97)
+    assert node.run(state="locked", mhz=1980)["changed"] and node.calls() == ["-lgc 1980,1980 --mode 1"]
 
 
 def test_other_clock_or_mode_is_a_change(node):
@@ -219,37 +221,75 @@ def test_other_clock_or_mode_is_a_change(node):
 
 
 def test_clamped_clock_fails_and_leaves_no_record(node):
+    wish = node.run(check=True, state="locked", mhz=2619)
+    assert wish["fact"]["status"] == "failed" and verdicts(wish)["clocks.max"] == "failed" and node.calls() == []
     result = node.run(state="locked", mhz=2619)
     assert result["fact"]["status"] == "failed" and result["changed"]
-    lock = next(item for item in result["fact"]["reasons"] if item["check"] == "clocks.lock")
-    assert (
-        "0001:00:00.0 at (1980, 1980)" in lock["seen"] and "2619" in lock["threshold"] and "1980 MHz" in lock["remedy"]
-    )
+    lock = said(result, "clocks.lock")
+    assert "0001:00:00.0 at (1980, 1980)" in lock["seen"] and "2619" in lock["threshold"] and "1980 MHz" in lock["remedy"]
     assert not node.record.exists()
 
 
 @pytest.mark.parametrize(
-    ("mood", "check", "status"),
+    ("mood", "check", "status", "text"),
     [
-        ("silent", "clocks.lock", "incomplete"),
-        ("refuses", "clocks.lock", "failed"),
-        ("sleepy", "clocks.sm", "failed"),
+        ({"silent": 1}, "clocks.lock", "failed", "no echo from the driver for 0002:00:00.0"),
+        ({"refuses": 1}, "clocks.lock", "failed", "permission denied"),
+        ({"unsupported": 1}, "clocks.lock", "failed", "not supported on 0001:00:00.0, 0002:00:00.0"),
+        ({"sleepy": 1}, "clocks.sm", "failed", "0001:00:00.0 at 345 MHz"),
+        ({"active": "0x0000000000000048"}, "clocks.throttle", "failed", "hw_slowdown on 0001:00:00.0"),
+        ({"active": "0x0000000000000004"}, "clocks.throttle", "degraded", "sw_power_cap"),
+        ({"active": "0x0000000000010000"}, "clocks.throttle", "degraded", "unknown_0x10000"),
+        ({"active": "[N/A]"}, "clocks.throttle", "incomplete", "no reading"),
+        ({"persistence": "Disabled"}, "clocks.persistence", "degraded", "persistence mode is off"),
     ],
 )
-def test_what_is_not_proven_is_not_passed(node, mood, check, status):
-    node.mood(mood)
+def test_what_is_not_proven_is_not_passed(node, mood, check, status, text):
+    node.mood(**mood)
     result = node.run(state="locked", mhz=1980)
-    assert verdicts(result)[check] == status
-    assert result["fact"]["status"] == status
-    assert not node.record.exists()
+    assert verdicts(result)[check] == status and result["fact"]["status"] == status
+    reason = said(result, check)
+    assert text in reason["seen"] and reason["threshold"] and reason["remedy"]
+    assert node.record.exists() == (check in ("clocks.throttle", "clocks.persistence"))
+
+
+def test_refused_lock_is_no_change(node):
+    node.mood(refuses=1)
+    assert node.run(state="locked", mhz=1980)["changed"] is False
+    unlock = node.run(state="unlocked")
+    assert unlock["changed"] is False
+    node.lock(1980)
+    unlock = node.run(state="unlocked")
+    assert verdicts(unlock)["clocks.unlock"] == "failed" and unlock["changed"] is False
 
 
 def test_dead_driver(node):
-    node.mood("dead")
+    node.mood(dead=1)
     result = node.run(state="locked", mhz=1980)
     assert result["changed"] is False and node.calls() == []
     assert result["fact"]["status"] in ("failed", "incomplete") and result["fact"]["measured"] == {}
     assert "Unable to determine the device handle" in result["fact"]["reasons"][0]["seen"]
+
+
+def test_older_driver_lacks_fields_and_that_is_no_crash(node):
+    counters = [name for names in clocks_query.FIELDS.values() for name in names if name.startswith(clocks_query.COUNTER_PREFIX)]
+    # Renamed fields are asked for by their old name, counters come from -q -x.
+    node.mood(unknown=[*counters, "clocks_event_reasons.active"])
+    result = node.run(state="locked", mhz=1980)
+    assert result["fact"]["status"] == "healthy"
+    numbers = result["fact"]["measured"]["gpus"]["0001:00:00.0"]
+    assert numbers["reasons"] == ["gpu_idle"] and numbers["throttle_us"]["hw_thermal_slowdown"] == 1000
+    assert set(result["fact"]["context"]["missing_fields"]) == set(counters)
+    # Neither name: that evidence is incomplete, and so is the fact; the lock itself is proven.
+    node.mood(unknown=[*counters, "clocks_event_reasons.active", "clocks_throttle_reasons.active"], no_xml_counters=1)
+    result = node.run(state="locked", mhz=1500)
+    assert verdicts(result)["clocks.throttle"] == "incomplete" and verdicts(result)["clocks.lock"] == "healthy"
+    assert "does not know clocks_event_reasons.active" in said(result, "clocks.throttle")["seen"]
+    assert result["fact"]["measured"]["gpus"]["0001:00:00.0"]["throttle_us"]["sw_power_cap"] is None
+    # Without a clock there is nothing to say.
+    node.mood(unknown=["clocks.current.sm", "clocks.sm"])
+    result = node.run(state="locked", mhz=1980)
+    assert result["fact"]["status"] in ("failed", "incomplete") and "clocks.sm" in result["fact"]["reasons"][0]["seen"]
 
 
 def test_check_mode_changes_nothing(node):
@@ -257,14 +297,16 @@ def test_check_mode_changes_nothing(node):
     assert node.calls() == [] and not node.record.exists()
     assert result["changed"] and result["fact"]["status"] == "skipped"
     assert result["fact"]["reasons"][0]["check"] == "check_mode"
-    assert "would lock 2 GPUs at 1980 MHz, mode 1" in result["fact"]["reasons"][0]["seen"]
+    assert "would lock 2 GPUs at 1980 MHz, mode 1: there is no record" in result["fact"]["reasons"][0]["seen"]
     assert result["fact"]["measured"]["gpus"]["0002:00:00.0"]["sm_before_mhz"] == 345
-    assert "locked at 1980 MHz" in result["diff"]["after"]
+    assert result["diff"]["before"] == "0001:00:00.0: 345 MHz\n0002:00:00.0: 345 MHz\n"
+    assert result["diff"]["after"].splitlines()[1] == "0002:00:00.0: locked at 1980 MHz, mode 1"
     node.run(state="locked", mhz=1980)
     node.calls()
     assert node.run(check=True, state="locked", mhz=1980)["changed"] is False
-    assert node.run(check=True, state="unlocked")["changed"] is True
-    assert node.calls() == []
+    unlock = node.run(check=True, state="unlocked")
+    assert unlock["changed"] is True and "unlocked" in unlock["diff"]["after"]
+    assert node.calls() == [] and node.record.exists()
 
 
 def test_unlock(node):
@@ -273,11 +315,15 @@ def test_unlock(node):
     node.calls()
     result = node.run(state="unlocked")
     assert result["changed"] and node.calls() == ["-rgc"]
+    assert result["fact"]["status"] == "healthy" and verdicts(result)["clocks.sm"] == "healthy"
     assert not node.record.exists() and result["after"][0]["sm_mhz"] == 345
     assert node.run(state="unlocked")["changed"] is False
     # A busy GPU proves nothing: better one call too many than clocks that stay locked.
-    node.mood("busy")
-    assert node.run(state="unlocked")["changed"] is True
+    node.mood(use=97)
+    busy = node.run(state="unlocked")
+    assert busy["changed"] is True and verdicts(busy)["clocks.sm"] == "skipped"
+    node.mood(sm=1980)  # said "All done." and stayed up
+    assert verdicts(node.run(state="unlocked"))["clocks.sm"] == "incomplete"
 
 
 def test_reported_only_reads(node):
@@ -287,6 +333,7 @@ def test_reported_only_reads(node):
     assert node.calls() == [] and result["changed"] is False
     assert "0001:00:00.0 at 1980 MHz" in result["fact"]["reasons"][0]["seen"]
     assert "our lock at 1980 MHz is recorded" in result["fact"]["reasons"][0]["seen"]
+    assert "void" not in result["fact"]["reasons"][0]["seen"]
 
 
 def test_wrong_arguments(node):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.module_utils.plumbline import health, health_expect
+from ansible.module_utils.plumbline import health, health_expect, health_remedy
 from ansible.module_utils.plumbline.fact import Measurement
 from ansible.module_utils.testing import patch_module_args
 from jsonschema import Draft202012Validator
@@ -55,7 +55,11 @@ GOOD = {
     "kernel_clock": {"error": None, "synchronised": True, "offset_ms": 0.1, "max_error_ms": 2.0},
     "clock_skew": {"skew_ms": 3.0, "bound_ms": 10.0, "samples": 4},
     "kernel_log": {"source": "journal", "lines": [{"text": "Linux version 6.8", "at_s": 0.0}], "error": None, "complete": True},
-    "gpu": {"presence": {"pci": [], "driver": False, "tool": None}, "smi": None, "error": None},
+    "gpu": {"presence": {"pci": [], "driver": False, "tool": None}, "smi": None, "error": None, "nvlink": None},
+    "ib": [],
+    "devices": {"interfaces": ["eth0", "lo"], "nvme": []},
+    "host": {},
+    "nhc": {"skipped": ("not asked for", None)},
 }  # fmt: skip
 
 
@@ -76,7 +80,7 @@ def bad(evidence, expect=EXPECT):
     return {
         item["check"]: item["status"]
         for item in health.assess(evidence, expect)
-        if item["status"] != "healthy" and item["check"] != "gpu"
+        if item["status"] != "healthy" and item["check"] not in ("gpu", "ib.state", "nhc")
     }
 
 
@@ -85,7 +89,7 @@ def test_good_node_is_healthy_and_every_check_says_so():
     reasons = health.assess(GOOD, EXPECT)
     assert all(item["seen"] and item["threshold"] for item in reasons if item["status"] == "healthy")
     checks = {item["check"].split(".")[0] for item in reasons}
-    assert checks == {"gpu", "cpu", "memory", "disk", "nic", "clock", "kernel_log"}
+    assert checks == {"gpu", "ib", "cpu", "memory", "disk", "nic", "clock", "kernel_log", "nhc"}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,8 @@ def test_fact_fits_the_schema():
     measurement = Measurement("health", "node")
     measurement.reasons = health.assess(GOOD, chosen["expect"])
     measurement.measured = health.measured(GOOD)
-    measurement.context = health.context(GOOD, chosen)
+    measurement.reasons, remediation = health_remedy.remediation(measurement.reasons, health.physical_host(GOOD))
+    measurement.context = dict(health.context(GOOD, chosen), remediation=remediation)
     fact = measurement.fact()
     Draft202012Validator(FACT).validate(fact)
     Draft202012Validator(SCHEMA).validate(fact)

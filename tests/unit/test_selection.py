@@ -26,6 +26,7 @@ def test_spare_replaces_a_node_without_a_pass(status):
     out = select([node("a", health="healthy", model=status), node("b", health="healthy"), node("c", health="healthy")], LAYOUTS)
     assert out["serving"] == ["b", "c"]
     assert out["excluded"] == {"a": "model: %s" % status}
+    assert out["replaced"] == [{"node": "a", "by": "c", "why": "model: %s" % status}]
 
 
 def test_skipped_checks_do_not_spoil_a_node_and_degraded_comes_after_healthy():
@@ -36,6 +37,21 @@ def test_skipped_checks_do_not_spoil_a_node_and_degraded_comes_after_healthy():
 def test_missing_nodes_are_counted():
     out = select([node("a", health="failed"), node("b", health="healthy")], LAYOUTS)
     assert out["layouts"][1] == {"name": "two", "nodes": ["b"], "missing": 1}
+    assert out["replaced"] == [{"node": "a", "by": None, "why": "health: failed"}]
+
+
+def test_a_failed_spare_replaces_nobody():
+    out = select([node("a", health="healthy"), node("b", health="healthy"), node("c", health="failed")], LAYOUTS)
+    assert out["replaced"] == [] and out["excluded"] == {"c": "health: failed"}
+
+
+def test_report_names_the_replacement():
+    from ansible.module_utils.plumbline import report_view
+
+    selection = select([node("a", health="failed"), node("b", health="healthy"), node("c", health="healthy")], LAYOUTS)
+    view = report_view._selection({"selection": selection}, {"nodes": {}})
+    assert view["excluded"] == [{"host": "a", "why": "health: failed; replaced by the spare c"}]
+    assert [item["host"] for item in view["serving"]] == ["b", "c"]
 
 
 def test_candidates_read_registered_results():

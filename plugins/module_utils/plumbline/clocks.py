@@ -2,77 +2,40 @@
 
 NVML has no getter for a lock, and application clocks prove nothing: an unlocked idle H200 shows ``clocks.sm`` 345
 beside ``clocks.applications.graphics`` 1980. So a lock is believed only on evidence: the echo of the tool for each
-GPU, ``clocks.sm`` at the target while idle, and a record of our own lock for this boot.
+GPU, ``clocks.sm`` at the target while nothing uses the GPU, and a record of our own lock (``clocks_record``). What
+happens under load is watched by ``clocks_window``.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import tempfile
 
-from ansible.module_utils.plumbline import nvidia
+from ansible.module_utils.plumbline import clocks_record, nvidia
 from ansible.module_utils.plumbline.fact import reason
-
-QUERY = (
-    "index",
-    "pci.bus_id",
-    "uuid",
-    "driver_version",
-    "persistence_mode",
-    "clocks.current.sm",
-    "clocks.max.sm",
-    "clocks.current.memory",
-    "clocks.applications.graphics",
-    "utilization.gpu",
-)
 
 # GPU clocks move in steps of 15 MHz (supported_graphics_clock in the H200 capture): half a step is the same clock.
 STEP_MHZ = 15
 TOLERANCE_MHZ = 7.5
-RECORD = "gpu_clocks.json"
+
+# A process that holds the GPU keeps its clocks up, locked or not, so such a GPU proves nothing. An idle H200 shows
+# 0 MiB used (capture); drivers that count their own reserve show some hundred.
+IN_USE_MIB = 1024
 
 ECHO = re.compile(
     r'GPU clocks set to "\(gpuClkMin (?P<min>\d+), gpuClkMax (?P<max>\d+)\)"'
-    r" for GPU (?P<bus>[0-9A-Fa-f]+:[0-9A-Fa-f:.]+)"
+    r" for GPU (?P<bus>[0-9A-Fa-f]+:[0-9A-Fa-f:.]*[0-9A-Fa-f])"
 )
+UNSUPPORTED = re.compile(r"not supported for GPU (?P<bus>[0-9A-Fa-f]+:[0-9A-Fa-f:.]*[0-9A-Fa-f])", re.IGNORECASE)
+PERMISSION = re.compile(r"permission|insufficient privileges|must be root", re.IGNORECASE)
 
-
-def parse_gpus(text):
-    """Parse the CSV of :data:`QUERY`; return per-GPU dictionaries. Raises ``nvidia.NvidiaError``.
-
-    Clocks are in MHz, utilisation in percent, None where the driver gives no value.
-    """
-    gpus = []
-    for row in nvidia.parse_csv(text):
-        try:
-            gpus.append(
-                {
-                    "index": int(row["index"]),
-                    "bus_id": nvidia.normal_bus_id(row["pci.bus_id"]),
-                    "uuid": nvidia.value_or_none(row["uuid"]),
-                    "driver": nvidia.value_or_none(row["driver_version"]),
-                    "persistence": nvidia.value_or_none(row["persistence_mode"]),
-                    "sm_mhz": nvidia.number(row["clocks.current.sm"]),
-                    "sm_max_mhz": nvidia.number(row["clocks.max.sm"]),
-                    "memory_mhz": nvidia.number(row["clocks.current.memory"]),
-                    "applications_mhz": nvidia.number(row["clocks.applications.graphics"]),
-                    "utilisation_percent": nvidia.number(row.get("utilization.gpu")),
-                }
-            )
-        except (KeyError, ValueError) as error:
-            raise nvidia.NvidiaError("nvidia-smi printed a GPU that cannot be read (%s): %r" % (error, row)) from error
-    return gpus
-
-
-def read_gpus(tool, timeout_s=60):
-    """Return the GPUs as ``nvidia-smi`` shows them now; raises ``nvidia.NvidiaError``."""
-    code, stdout, stderr = nvidia.run(tool, ["--query-gpu=" + ",".join(QUERY), "--format=csv"], timeout_s)
-    if code != 0:
-        said = " ".join((stderr.strip() or stdout.strip() or "no message").split())
-        raise nvidia.NvidiaError("nvidia-smi --query-gpu ended with %d: %s" % (code, said[:300]))
-    return parse_gpus(stdout)
+# The states that held clocks down while nothing ran: a lock cannot be judged, or not trusted, then.
+IDLE_THROTTLE = {
+    "hw_slowdown": "failed",
+    "hw_thermal_slowdown": "failed",
+    "hw_power_brake_slowdown": "failed",
+    "sw_thermal_slowdown": "degraded",
+    "sw_power_cap": "degraded",
+}
 
 
 def parse_echo(text):
@@ -83,116 +46,113 @@ def parse_echo(text):
     }
 
 
+def words(stdout, stderr):
+    """Return what the tool said on one line of at most 300 characters."""
+    return " ".join((stderr.strip() + " " + stdout.strip()).split())[:300] or "no message"
+
+
 def at_target(gpu, mhz):
     """Return whether the SM clock is at ``mhz``; None without a reading."""
     return None if gpu["sm_mhz"] is None else abs(gpu["sm_mhz"] - mhz) <= TOLERANCE_MHZ
 
 
-# -- the record of our own lock ---------------------------------------------------------------------------------
+def is_quiet(gpu):
+    """Return whether nothing uses the GPU, so that its clock tells of a lock.
 
-
-def read_record(directory):
-    """Return the record of our last lock, or None. A damaged one is none: the lock is then made again."""
-    try:
-        with open(os.path.join(directory, RECORD), encoding="utf-8") as stream:
-            record = json.load(stream)
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def write_record(directory, record):
-    """Keep ``record`` below ``directory`` (on ``/run``: a reboot resets the lock and drops the record)."""
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".gpu_clocks-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(record, stream, sort_keys=True)
-    os.replace(temporary, os.path.join(directory, RECORD))
-
-
-def drop_record(directory):
-    """Remove the record; nothing happens when there is none."""
-    try:
-        os.unlink(os.path.join(directory, RECORD))
-    except FileNotFoundError:
-        pass
-
-
-def make_record(gpus, mhz, mode, boot_id):
-    """Return what a lock that we made looks like in the record."""
-    return {
-        "boot_id": boot_id,
-        "driver": gpus[0]["driver"] if gpus else None,
-        "mhz": mhz,
-        "mode": mode,
-        "gpus": sorted(gpu["uuid"] or gpu["bus_id"] for gpu in gpus),
-    }
-
-
-def is_locked(record, gpus, mhz, mode, boot_id):
-    """Return whether our lock provably still holds.
-
-    Both are needed: the record (only it knows the mode), and every SM clock at the target (Azure NHC unlocks the
-    clocks behind our back, and an unlocked GPU drops when idle). A GPU under load may be at the target without a
-    lock, so a busy GPU proves nothing.
+    None without a reading of utilisation (MIG, or a driver that has none): not proven.
     """
-    return (
-        bool(gpus)
-        and record == make_record(gpus, mhz, mode, boot_id)
-        and all(at_target(gpu, mhz) is True and gpu["utilisation_percent"] == 0 for gpu in gpus)
-    )
+    if gpu["utilisation_percent"] is None:
+        return None
+    return gpu["utilisation_percent"] == 0 and (gpu["memory_used_mib"] or 0) < IN_USE_MIB
 
 
-def is_unlocked(record, gpus, boot_id):
-    """Return whether no lock provably holds: none of ours in this boot, and every idle GPU below its top clock."""
-    ours = record is not None and record.get("boot_id") == boot_id
-    return (
-        bool(gpus)
-        and not ours
-        and all(
-            gpu["utilisation_percent"] == 0
-            and gpu["sm_mhz"] is not None
-            and gpu["sm_max_mhz"] is not None
-            # An idle unlocked GPU falls to its lowest clock: 345 of 1980 MHz in the H200 capture.
-            and gpu["sm_mhz"] < gpu["sm_max_mhz"] / 2
-            for gpu in gpus
-        )
-    )
+def is_low(gpu):
+    """Return whether the SM clock fell as that of an idle unlocked GPU does: 345 of 1980 MHz in the H200 capture."""
+    return gpu["sm_mhz"] is not None and gpu["sm_max_mhz"] is not None and gpu["sm_mhz"] < gpu["sm_max_mhz"] / 2
+
+
+def doubts_of_lock(record, gpus, mhz, mode, nhc_logs=None):
+    """Return why it is not certain that our lock still holds; empty when record and clocks agree that it does."""
+    found = clocks_record.problems(record, gpus, nhc_logs)
+    if found:
+        return found
+    if (record["mhz"], record["mode"]) != (mhz, mode):
+        found.append("locked at %s MHz, mode %s, by us" % (record["mhz"], record["mode"]))
+    off = ["%s at %s MHz" % (gpu["bus_id"], gpu["sm_mhz"]) for gpu in gpus if at_target(gpu, mhz) is not True]
+    if off:
+        found.append("not at %d MHz: %s" % (mhz, ", ".join(off)))
+    busy = [gpu["bus_id"] for gpu in gpus if not is_quiet(gpu)]
+    if busy:
+        found.append("in use, which keeps clocks up without a lock too: %s" % ", ".join(busy))
+    return found
+
+
+def is_unlocked(record, gpus):
+    """Return whether no lock provably holds: none of ours in this boot, and every unused GPU well below its top clock."""
+    return bool(gpus) and not clocks_record.is_ours(record) and all(is_quiet(gpu) and is_low(gpu) for gpu in gpus)
 
 
 # -- verdicts ---------------------------------------------------------------------------------------------------
 
-ROOT_REMEDY = "run as root (become: true) on the machine that owns the GPU, not in a container or on a vGPU"
+ROOT_REMEDY = (
+    "run as root (become: true; CAP_SYS_ADMIN inside a container) on the machine that owns the GPU, not on a vGPU"
+)
+
+
+def refusal(check, option, code, stdout, stderr):
+    """Return the reason for a tool that refused, named as permission, unsupported or other; None when it did not.
+
+    ``nvidia-smi`` treats an unsupported GPU as a warning and exits 0: its words are believed, not its exit code.
+    """
+    said = words(stdout, stderr)
+    without = UNSUPPORTED.findall(stdout + stderr)
+    if PERMISSION.search(said) and code != 0:
+        seen, remedy = "permission denied (exit %d): %s" % (code, said), ROOT_REMEDY
+    elif without:
+        seen = "not supported on %s (exit %d): %s" % (", ".join(map(nvidia.normal_bus_id, without)), code, said)
+        remedy = "this GPU or virtual machine cannot lock clocks: set gpu_clocks_state to reported"
+    elif code != 0:
+        seen, remedy = "exit %d: %s" % (code, said), "run nvidia-smi %s by hand; see the gpu checks of node_health" % option
+    else:
+        return None
+    return reason(check, "failed", "nvidia-smi %s: %s" % (option, seen), "exit 0 and no GPU left out", remedy)
 
 
 def judge_lock(code, stdout, stderr, gpus, mhz):
-    """Judge what ``nvidia-smi -lgc`` answered, GPU by GPU; return reasons."""
-    said = " ".join((stderr.strip() or stdout.strip() or "no message").split())[:300]
-    if code != 0:
-        return [
-            reason("clocks.lock", "failed", "nvidia-smi -lgc ended with %d: %s" % (code, said), "exit 0", ROOT_REMEDY)
-        ]
+    """Judge what ``nvidia-smi -lgc`` answered, GPU by GPU; return reasons, all of the check ``clocks.lock``."""
+    refused = refusal("clocks.lock", "-lgc", code, stdout, stderr)
+    if refused:
+        return [refused]
     echo = parse_echo(stdout)
     wanted = "(gpuClkMin %d, gpuClkMax %d) for every GPU" % (mhz, mhz)
     clamped = ["%s at (%d, %d)" % ((bus,) + pair) for bus, pair in sorted(echo.items()) if pair != (mhz, mhz)]
     silent = [gpu["bus_id"] for gpu in gpus if gpu["bus_id"] not in echo]
     found = []
     if clamped:
-        top = sorted({gpu["sm_max_mhz"] for gpu in gpus if gpu["sm_max_mhz"] is not None})
-        remedy = "choose gpu_clocks_mhz among nvidia-smi -q -d SUPPORTED_CLOCKS (at most %s MHz here)" % (
-            "/".join("%d" % item for item in top) or "?"
-        )
-        found.append(
-            reason("clocks.lock", "failed", "the driver set other clocks: %s" % ", ".join(clamped), wanted, remedy)
-        )
+        text = "clamped, the driver set other clocks: %s" % ", ".join(clamped)
+        found.append(reason("clocks.lock", "failed", text, wanted, choose_other(gpus)))
     if silent:
-        text = "no word from the driver about %s; it said: %s" % (", ".join(silent), said)
-        found.append(
-            reason("clocks.lock", "incomplete", text, wanted, "run nvidia-smi -lgc %d,%d by hand" % (mhz, mhz))
-        )
+        text = "no echo from the driver for %s; it said: %s" % (", ".join(silent), words(stdout, stderr))
+        remedy = "run nvidia-smi -lgc %d,%d by hand and read what it says about these GPUs" % (mhz, mhz)
+        found.append(reason("clocks.lock", "failed", text, wanted, remedy))
     if not found:
         found.append(reason("clocks.lock", "healthy", "the driver set %d MHz on %d GPUs" % (mhz, len(gpus)), wanted))
     return found
+
+
+def choose_other(gpus):
+    """Return the remedy for a clock that these GPUs do not have."""
+    top = sorted({gpu["sm_max_mhz"] for gpu in gpus if gpu["sm_max_mhz"] is not None})
+    most = "/".join("%d" % item for item in top) or "?"
+    return "choose gpu_clocks_mhz among nvidia-smi -q -d SUPPORTED_CLOCKS (at most %s MHz here)" % most
+
+
+def judge_wish(gpus, mhz):
+    """Return a ``failed`` reason for a clock above the highest of a GPU, which the driver would clamp; else None."""
+    low = ["%s up to %d MHz" % (gpu["bus_id"], gpu["sm_max_mhz"]) for gpu in gpus if (gpu["sm_max_mhz"] or mhz) < mhz]
+    if not low:
+        return None
+    return reason("clocks.max", "failed", ", ".join(low), "clocks.max.sm of at least %d MHz" % mhz, choose_other(gpus))
 
 
 def judge_clocks(gpus, mhz):
@@ -201,13 +161,10 @@ def judge_clocks(gpus, mhz):
     blind = [gpu["bus_id"] for gpu in gpus if gpu["sm_mhz"] is None]
     off = ["%s at %d MHz" % (gpu["bus_id"], gpu["sm_mhz"]) for gpu in gpus if at_target(gpu, mhz) is False]
     if off:
-        return reason(
-            "clocks.sm",
-            "failed",
-            ", ".join(off),
-            threshold,
-            "look for throttling (nvidia-smi -q -d PERFORMANCE) and persistence mode, then lock again",
-        )
+        held = sorted({name for gpu in gpus for name in gpu["reasons"] or [] if name in IDLE_THROTTLE})
+        remedy = "look for throttling (nvidia-smi -q -d PERFORMANCE) and persistence mode, then lock again"
+        seen = ", ".join(off) + (" (held down by %s)" % ", ".join(held) if held else "")
+        return reason("clocks.sm", "failed", seen, threshold, remedy)
     if blind:
         return reason(
             "clocks.sm", "incomplete", "no SM clock from %s" % ", ".join(blind), threshold, "look at nvidia-smi -q"
@@ -215,25 +172,76 @@ def judge_clocks(gpus, mhz):
     return reason("clocks.sm", "healthy", "%d MHz on %d GPUs" % (mhz, len(gpus)), threshold)
 
 
+def judge_throttle(gpus, missing=()):
+    """Judge the reasons that hold clocks down now, with nothing running; no reading is ``incomplete``."""
+    threshold = "no slowdown, thermal or power reason on an idle GPU"
+    blind = [gpu["bus_id"] for gpu in gpus if gpu["reasons"] is None]
+    seen = {}
+    for gpu in gpus:
+        for name in gpu["reasons"] or []:
+            if name in IDLE_THROTTLE or name.startswith("unknown_"):
+                seen.setdefault(name, []).append(gpu["bus_id"])
+    if seen:
+        statuses = [IDLE_THROTTLE.get(name, "degraded") for name in seen]
+        text = "; ".join("%s on %s" % (name, ", ".join(where)) for name, where in sorted(seen.items()))
+        status = "failed" if "failed" in statuses else "degraded"
+        remedy = "nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER; cooling and power supply; replace the node if it stays"
+        return reason("clocks.throttle", status, text, threshold, remedy)
+    if blind:
+        named = [name for name in missing if name.endswith("reasons.active")]
+        text = "no reading from %s" % ", ".join(blind)
+        text += " (this driver does not know %s)" % ", ".join(named) if named else ""
+        return reason("clocks.throttle", "incomplete", text, threshold, "update the driver (535 or newer)")
+    return reason("clocks.throttle", "healthy", "none on %d GPUs" % len(gpus), threshold)
+
+
+def judge_persistence(gpus):
+    """A lock is a state of the loaded driver: without persistence mode it may go with the last process."""
+    off = [gpu["bus_id"] for gpu in gpus if gpu["persistence"] == "Disabled"]
+    if not off:
+        return None
+    remedy = "systemctl enable --now nvidia-persistenced, or nvidia-smi -pm 1"
+    return reason("clocks.persistence", "degraded", "persistence mode is off: %s" % ", ".join(off), "Enabled", remedy)
+
+
 def judge_unlock(code, stdout, stderr):
-    """Judge what ``nvidia-smi -rgc`` answered; it gives no proof but its exit code."""
-    if code == 0:
-        return reason("clocks.unlock", "healthy", "the driver reset the clocks", "exit 0")
-    said = " ".join((stderr.strip() or stdout.strip() or "no message").split())[:300]
-    return reason("clocks.unlock", "failed", "nvidia-smi -rgc ended with %d: %s" % (code, said), "exit 0", ROOT_REMEDY)
+    """Judge what ``nvidia-smi -rgc`` answered; :func:`judge_unlocked_clocks` adds what was seen afterwards."""
+    refused = refusal("clocks.unlock", "-rgc", code, stdout, stderr)
+    return refused or reason("clocks.unlock", "healthy", "the driver reset the clocks", "exit 0")
+
+
+def judge_unlocked_clocks(gpus):
+    """Judge the SM clocks after a reset: an unused GPU falls to a low clock; a GPU in use cannot tell."""
+    threshold = "below half of clocks.max.sm on a GPU that nothing uses"
+    quiet = [gpu for gpu in gpus if is_quiet(gpu)]
+    high = ["%s at %s MHz" % (gpu["bus_id"], gpu["sm_mhz"]) for gpu in quiet if not is_low(gpu)]
+    if high:
+        remedy = "nvidia-smi -q -d CLOCK a minute later; if it stays up, somebody else locks the clocks"
+        return reason("clocks.sm", "incomplete", "did not fall: %s" % ", ".join(high), threshold, remedy)
+    if len(quiet) < len(gpus):
+        text = "%d of %d GPUs are in use, so their clocks cannot tell" % (len(gpus) - len(quiet), len(gpus))
+        return reason("clocks.sm", "skipped", text, threshold)
+    return reason("clocks.sm", "healthy", "%d GPUs at low clocks" % len(gpus), threshold)
 
 
 def measured(before, after, echo=None):
-    """Return the numbers of the fact: per GPU, the clocks before and after in MHz and what the driver echoed."""
+    """Return the numbers of the fact, by PCI address: clocks before and after in MHz, the echo, throttle counters in µs."""
     later = {gpu["bus_id"]: gpu for gpu in after}
     gpus = {}
     for gpu in before:
+        now = later.get(gpu["bus_id"], {})
         numbers = {
             "sm_max_mhz": gpu["sm_max_mhz"],
             "sm_before_mhz": gpu["sm_mhz"],
-            "sm_after_mhz": later.get(gpu["bus_id"], {}).get("sm_mhz"),
+            "sm_after_mhz": now.get("sm_mhz"),
             "memory_mhz": gpu["memory_mhz"],
+            "applications_mhz": gpu["applications_mhz"],
             "utilisation_percent": gpu["utilisation_percent"],
+            "memory_used_mib": gpu["memory_used_mib"],
+            "temperature_c": gpu["temperature_c"],
+            "power_w": gpu["power_w"],
+            "throttle_us": dict(now.get("throttle_us") or gpu["throttle_us"]),
+            "reasons": now["reasons"] if "reasons" in now else gpu["reasons"],
         }
         if echo is not None:
             low, high = echo.get(gpu["bus_id"], (None, None))

@@ -1,40 +1,53 @@
 """The checks of a node's health: evidence and expectations in, reasons out.
 
 A check is a function ``(evidence, expect) -> [reason, ...]`` in :data:`CHECKS`; it measures nothing, so a test
-can replay any node. Evidence comes from ``health_evidence``, ``health_kernel_log``, ``health_gpu`` and ``nvidia``,
+can replay any node. Evidence comes from ``health_evidence``, ``health_kernel_log``, ``health_nvlink``, ``health_ib``, ``health_azure``,
+``nhc_run`` and ``nvidia``,
 expectations (per SKU) from ``roles/node_health/vars/main/skus.yml``; keys in ``health_expect``. To add one: collect the
 evidence in :func:`collect`, write the function, list it in :data:`CHECKS`, give each SKU its threshold.
 """
 
 from __future__ import annotations
 
-from ansible.module_utils.plumbline import health_evidence, health_kernel_log, nvidia
+from ansible.module_utils.plumbline import health_azure, health_evidence, health_ib, health_kernel_log, health_nvlink, nhc, nvidia
 from ansible.module_utils.plumbline.fact import reason
+from ansible.module_utils.plumbline.health_azure import check_devices
 from ansible.module_utils.plumbline.health_gpu import check_gpu, gpu_measured
+from ansible.module_utils.plumbline.health_ib import check_ib
+from ansible.module_utils.plumbline.health_nvlink import check_nvlink
 
 NO_EXPECTATION = "no expected value for this SKU"
 
 
-def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60):
-    """Read the whole evidence of this node; ``probe_disk`` False leaves the write probe out (check mode)."""
-    found = nvidia.presence(tool)
-    gpu = {"presence": found, "smi": None, "error": None}
+def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, root="/"):
+    """Read the whole evidence of this node; ``probe_disk`` False leaves the write probe out (check mode).
+
+    ``root`` is where ``/proc``, ``/sys``, ``/etc`` and ``/var/lib/hyperv`` are read below. NHC's part is added by the
+    module, under ``nhc``.
+    """
+    found = nvidia.presence(tool, root)
+    gpu = {"presence": found, "smi": None, "error": None, "nvlink": None}
     if nvidia.is_present(found):
         try:
             gpu["smi"] = nvidia.query_xml(found["tool"], timeout_s)
+            gpu["nvlink"] = health_nvlink.collect(found["tool"], timeout_s)
         except nvidia.NvidiaError as error:
             gpu["error"] = str(error)
     return {
-        "system": health_evidence.system(),
-        "cpu": health_evidence.cpu(),
-        "memory": health_evidence.memory(),
+        "system": health_evidence.system(root),
+        "cpu": health_evidence.cpu(root),
+        "memory": health_evidence.memory(root),
         "disks": [health_evidence.disk(path, probe_disk) for path in paths],
-        "read_only_mounts": health_evidence.read_only_mounts(),
-        "nic": health_evidence.nic(address),
+        "read_only_mounts": health_evidence.read_only_mounts(root),
+        "nic": health_evidence.nic(address, root),
         "kernel_clock": health_evidence.kernel_clock(),
         "clock_skew": health_evidence.clock_skew(clock_samples),
-        "kernel_log": health_kernel_log.collect(timeout_s=timeout_s),
+        "kernel_log": health_kernel_log.collect(root, timeout_s),
         "gpu": gpu,
+        "ib": health_ib.collect(root),
+        "devices": health_azure.devices(root),
+        "host": health_azure.host_values(root),
+        "nhc": {"skipped": ("not asked for", None)},
     }
 
 
@@ -386,17 +399,66 @@ def check_kernel_log(evidence, expect):
             "readable",
         )
     ]
+    if expect.get("gpu_count") and not seen["complete"]:
+        text = "the beginning of the %s is lost, and with it what XIDs it had" % seen["source"]
+        found = [reason("kernel_log", "incomplete", text, "the whole log since boot", "read it by journald, or reboot")]
     for item in health_kernel_log.find(seen["lines"]):
         check = "kernel_log.%s" % item["rule"]
         if item["count"] == 0:
             found.append(reason(check, "healthy", "none in %d lines" % len(seen["lines"]), "none"))
             continue
         status = "degraded" if shared else item["status"]
-        found.append(reason(check, status, "%d, the last: %s" % (item["count"], item["last"]), "none", item["remedy"]))
+        text = "%d, the last: %s" % (item["count"], item["last"])
+        if item.get("xids"):
+            text = "%s; the last: %s" % (xids_text(item["xids"]), item["last"])
+        found.append(reason(check, status, text, "none", item["remedy"]))
     return found
 
 
-CHECKS = (check_gpu, check_cpu, check_memory, check_disk, check_nic, check_clock, check_kernel_log)
+def xids_text(xids):
+    """Return ``{79: {"0001:00:00": 2}}`` in words."""
+    parts = []
+    for number, places in sorted(xids.items()):
+        where = ", ".join("%s%s" % (place, " (%d times)" % n if n > 1 else "") for place, n in sorted(places.items()))
+        parts.append("XID %d at %s" % (number, where))
+    return ", ".join(parts)
+
+
+def check_nhc(evidence, expect):
+    """Azure NHC's own verdicts, or why there are none."""
+    seen = evidence["nhc"]
+    if seen.get("skipped"):
+        text, threshold = seen["skipped"]
+        return [reason("check_mode" if seen.get("check_mode") else "nhc", "skipped", text, threshold)]
+    threshold = "NHC runs its checks"
+    if seen.get("missing"):
+        remedy = "install Azure/azurehpc-health-checks, or set node_health_nhc: auto"
+        return [reason("nhc", "incomplete", seen["missing"], threshold, remedy)]
+    parsed = nhc.parse(seen["text"])
+    if seen["error"] and not parsed["ran"]:
+        return [reason("nhc", "incomplete", seen["error"], threshold, "look at %s" % (seen["log"] or "the path of NHC"))]
+    # What the node's own conf asks for is owed too, where the SKU knows nothing or less.
+    names = [nhc.name_of(command) for command in expect.get("nhc_checks") or []]
+    more = [command for command in seen["checks"] if nhc.name_of(command) not in names]
+    found = nhc.judge(parsed, dict(expect, nhc_checks=(expect.get("nhc_checks") or []) + more))
+    if seen["error"]:
+        found.insert(0, reason("nhc", "incomplete", seen["error"], threshold, "raise node_health_nhc_timeout_s, or look why it hangs"))
+    return found
+
+
+CHECKS = (
+    check_gpu,
+    check_nvlink,
+    check_ib,
+    check_devices,
+    check_cpu,
+    check_memory,
+    check_disk,
+    check_nic,
+    check_clock,
+    check_kernel_log,
+    check_nhc,
+)
 
 
 def assess(evidence, expect, checks=CHECKS):
@@ -456,7 +518,18 @@ def measured(evidence):
     if log["lines"] is not None:
         findings = health_kernel_log.find(log["lines"])
         numbers["kernel_log_findings_count"] = {item["rule"]: item["count"] for item in findings}
+        if evidence["gpu"]["smi"] is not None or findings[-1]["xids"]:
+            numbers["xids_count"] = {"%d" % n: sum(places.values()) for n, places in findings[-1]["xids"].items()}
     numbers.update(gpu_measured(evidence["gpu"]))
+    for address, links in health_nvlink.measured(evidence["gpu"]).items():
+        numbers["gpus"][address].update(links)
+    if evidence["ib"]:
+        numbers["ib_ports"] = health_ib.measured(evidence["ib"])
+    if evidence["devices"]["nvme"] is not None:
+        numbers["nvme_count"] = len(evidence["devices"]["nvme"])
+    if evidence["nhc"].get("text"):
+        metrics = nhc.parse(evidence["nhc"]["text"])["metrics"]
+        numbers["nhc"] = dict(metrics, duration_s=evidence["nhc"]["duration_s"])
     return numbers
 
 
@@ -475,4 +548,15 @@ def context(evidence, chosen):
         cuda=smi.get("cuda"),
         gpu_products=sorted({gpu["product"] for gpu in smi.get("gpus", []) if gpu["product"]}),
         gpu_vbios=sorted({gpu["vbios"] for gpu in smi.get("gpus", []) if gpu["vbios"]}),
+        ib_firmware=sorted({port["firmware"] for port in evidence["ib"] if port["firmware"]}),
+        physical_host=physical_host(evidence),
+        nhc={key: evidence["nhc"].get(key) for key in ("command", "log", "conf")},
     )
+
+
+def physical_host(evidence):
+    """Return the name of the machine below this virtual one, from the KVP pool or NHC's log; None where neither tells."""
+    told = evidence["host"].get("PhysicalHostName")
+    if not told and evidence["nhc"].get("text"):
+        told = nhc.parse(evidence["nhc"]["text"])["physical_host"]
+    return told or None

@@ -42,7 +42,9 @@ def check_gpu(evidence, expect):
     gpus = gpu["smi"]["gpus"]
     if gpus:
         found += [_product(gpus, expect.get("gpu_product"))]
-        found += [_ecc(gpus, expect.get("gpu_ecc_corrected_max")), _remap(gpus), _recovery(gpus), _throttle(gpus)]
+        found += [_ecc(gpus, expect), _remap(gpus), _recovery(gpus), _throttle(gpus), _pcie(gpus, expect)]
+        if expect.get("gpu_fabric"):
+            found.append(_fabric(gpus))
         if expect.get("gpu_persistence"):
             found.append(_persistence(gpus))
     return found
@@ -57,7 +59,11 @@ def _count(gpu, expected, domains):
     if lost:
         text += "; on the PCI bus, but not with the driver: %s" % ", ".join(lost)
     if absent:
+        # On the NDv5 sizes a GPU is 00:00.0 in a domain of its own (Azure/azhpc-images, topology/ndv5-topo.xml).
+        gone = [domain for domain in absent if not any(item.startswith(domain + ":") for item in lost)]
         text += "; no GPU in PCI domain %s" % ", ".join(absent)
+        if gone:
+            text += "; missing from the PCI bus: %s" % ", ".join(domain + ":00:00.0" for domain in gone)
     if gpu["smi"]["attached"] is not None and gpu["smi"]["attached"] != len(shown):
         text += "; the driver counts %d attached" % gpu["smi"]["attached"]
     threshold = "every GPU on the bus" if expected is None else "%d GPUs" % expected
@@ -101,27 +107,36 @@ def _worst_of(check, per_gpu, good, threshold, remedy):
     return reason(check, "healthy", "%s on %d GPUs" % (good, len(per_gpu)), threshold)
 
 
-def _ecc(gpus, corrected_max):
-    """Uncorrected ECC errors since the driver was loaded, and whether ECC is on at all."""
+def _ecc(gpus, expect):
+    """Uncorrected ECC errors since the driver was loaded, what the SKU limits, and whether ECC is on at all."""
+    corrected_max, sram_max = expect.get("gpu_ecc_corrected_max"), expect.get("gpu_ecc_sram_corrected_max")
+    ever_max = expect.get("gpu_ecc_sram_uncorrected_max")
     states = []
     for item in gpus:
         bus, bad = item["bus_id"], item["ecc_volatile_uncorrected"]
         if item["ecc_mode"] is None or (item["ecc_mode"] == "Enabled" and bad is None):
             states.append(("incomplete", bus, "reports no ECC state"))
-        elif item["ecc_mode"] != "Enabled":
+            continue
+        if item["ecc_mode"] != "Enabled":
             states.append(("failed", bus, "has ECC %s" % item["ecc_mode"].lower()))
-        elif bad > 0 or item["sram_threshold_exceeded"]:
-            text = "has %d uncorrected errors" % bad
-            states.append(
-                ("failed", bus, text + (", SRAM threshold exceeded" if item["sram_threshold_exceeded"] else ""))
-            )
-        elif corrected_max is not None and (item["ecc_volatile_corrected"] or 0) > corrected_max:
-            states.append(("failed", bus, "has %d corrected errors" % item["ecc_volatile_corrected"]))
-        else:
-            states.append(("healthy", bus, ""))
+            continue
+        said = []
+        if bad > 0:
+            said.append("%d uncorrected errors" % bad)
+        if item["sram_threshold_exceeded"]:
+            said.append("SRAM threshold exceeded")
+        for value, limit, words in (
+            (item["ecc_volatile_corrected"], corrected_max, "%d corrected errors"),
+            (item["ecc_sram_corrected"], sram_max, "%d corrected SRAM errors"),
+            (item["ecc_sram_uncorrected_ever"], ever_max, "%d uncorrected SRAM errors over its life"),
+        ):
+            if limit is not None and (value or 0) > limit:
+                said.append(words % value)
+        states.append(("failed" if said else "healthy", bus, "has " + ", ".join(said)))
     threshold = "ECC on, 0 uncorrected"
-    if corrected_max is not None:
-        threshold += ", <= %d corrected" % corrected_max
+    for limit, words in ((corrected_max, "corrected"), (sram_max, "corrected in SRAM"), (ever_max, "uncorrected in SRAM ever")):
+        if limit is not None:
+            threshold += ", <= %d %s" % (limit, words)
     return _worst_of("gpu.ecc", states, "ECC on, 0 uncorrected errors", threshold, RESET)
 
 
@@ -132,8 +147,12 @@ def _remap(gpus):
         bus, pending, failure = item["bus_id"], item["remap_pending"], item["remap_failure"]
         if failure:
             states.append(("failed", bus, "has failed to remap a row: replace the node"))
+        elif item["unrepairable"]:
+            states.append(("failed", bus, "has memory that cannot be repaired: replace the node"))
         elif pending:
             states.append(("failed", bus, "has a remap pending: reset the GPU"))
+        elif item["repair_pending"]:
+            states.append(("failed", bus, "has a repair pending: reset the GPU"))
         elif pending is None or failure is None:
             states.append(("incomplete", bus, "reports no remap state"))
         else:
@@ -156,6 +175,52 @@ def _recovery(gpus):
         "none asked for",
         "None",
         "do what the driver asks for (reset, reboot, drain); an older driver: list it under optional",
+    )
+
+
+def _pcie(gpus, expect):
+    """Generation and width of the link to the host, against the SKU or, without one, against the GPU's own maximum."""
+    gen, width = expect.get("gpu_pcie_gen"), expect.get("gpu_pcie_width")
+    states = []
+    for item in gpus:
+        want_gen, want_width = gen or item["pcie_gen_max"], width or item["pcie_width_max"]
+        if None in (item["pcie_gen"], item["pcie_width"], want_gen, want_width):
+            states.append(("incomplete", item["bus_id"], "reports no PCIe link"))
+            continue
+        text = "runs at PCIe %d x%d" % (item["pcie_gen"], item["pcie_width"])
+        good = item["pcie_gen"] >= want_gen and item["pcie_width"] >= want_width
+        # An idle GPU may lower its own generation to save power; only a SKU knows that its GPUs do not (H200 capture: 5 x16 idle).
+        states.append(("healthy" if good else "failed" if gen or width else "degraded", item["bus_id"], text))
+    if gen or width:
+        threshold = "PCIe %s x%s" % (gen or "any", width or "any")
+    else:
+        threshold = "the GPU's own maximum"
+    good = "PCIe %s x%s" % tuple(
+        "/".join(sorted({"%d" % item[key] for item in gpus if item[key] is not None})) for key in ("pcie_gen", "pcie_width")
+    )
+    return _worst_of("gpu.pcie", states, good, threshold, "reboot; replace the node if it stays so (fault code NHC2020)")
+
+
+def _fabric(gpus):
+    """What the fabric manager says of each GPU: without it no NVLink is usable between them."""
+    states = []
+    for item in gpus:
+        bus, state, status, health = item["bus_id"], item["fabric_state"], item["fabric_status"], item["fabric_health"]
+        text = "fabric state %s, status %s" % (state, status)
+        if state is None and status is None:
+            states.append(("incomplete", bus, "reports no fabric state"))
+        elif state != "Completed" or status != "Success":
+            states.append(("failed", bus, text))
+        elif health not in (None, "Healthy", "Not Supported"):
+            states.append(("degraded", bus, "fabric health %s" % health))
+        else:
+            states.append(("healthy", bus, text))
+    return _worst_of(
+        "gpu.fabric",
+        states,
+        "fabric Completed, Success",
+        "State Completed, Status Success",
+        "systemctl restart nvidia-fabricmanager (its version must be the driver's: journalctl -u nvidia-fabricmanager)",
     )
 
 
@@ -205,7 +270,10 @@ def gpu_measured(gpu):
         ("ecc_volatile_corrected_count", "ecc_volatile_corrected"),
         ("ecc_volatile_uncorrected_count", "ecc_volatile_uncorrected"),
         ("ecc_aggregate_uncorrected_count", "ecc_aggregate_uncorrected"),
+        ("ecc_sram_uncorrected_ever_count", "ecc_sram_uncorrected_ever"),
         ("remap_uncorrected_count", "remap_uncorrected"),
+        ("pcie_gen", "pcie_gen"),
+        ("pcie_width", "pcie_width"),
     )
     gpus = {}
     for item in gpu["smi"]["gpus"]:

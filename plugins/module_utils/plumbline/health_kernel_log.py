@@ -164,9 +164,10 @@ def find(lines):
     for name, status, pattern, remedy in RULES:
         hits = [line["text"] for line in lines if pattern.search(line["text"])]
         found.append(_finding(name, status, hits, remedy))
-    xids = [(int(match.group(2)), line["text"]) for line in lines for match in [XID.search(line["text"])] if match]
-    fatal = [text for number, text in xids if number in FATAL_XIDS]
-    other = [text for number, text in xids if number not in FATAL_XIDS]
+    matches = [(XID.search(line["text"]), line["text"]) for line in lines]
+    xids = [(int(match.group(2)), match.group(1), text) for match, text in matches if match]
+    fatal = [text for number, _place, text in xids if number in FATAL_XIDS]
+    other = [text for number, _place, text in xids if number not in FATAL_XIDS]
     if fatal:
         remedy = "reset the GPU or reboot; replace the node and report it to Azure if the XID comes back"
         found.append(_finding("xid", "failed", fatal, remedy))
@@ -174,6 +175,13 @@ def find(lines):
         found.append(
             _finding("xid", "degraded", other, "look whether the application on that GPU crashed at that time")
         )
+    places = {}
+    for number, place, _text in xids:
+        if not fatal or number in FATAL_XIDS:
+            places.setdefault(number, []).append(place.lower())
+    found[-1]["xids"] = {
+        number: {place: seen.count(place) for place in sorted(set(seen))} for number, seen in sorted(places.items())
+    }
     return found
 
 

@@ -158,6 +158,30 @@ def _sum_correctable(element):
     return sum(seen) if seen else None
 
 
+PCIE = "pci/pci_gpu_link_info/"
+
+
+def _first_number(gpu, base, *names):
+    """Return the first of these values that the driver gives; older drivers lack the device's own."""
+    return next((value for value in (number(gpu.findtext(base + name)) for name in names) if value is not None), None)
+
+
+def _sum_sram(element):
+    """Sum the uncorrectable SRAM counters (one, or parity and SEC-DED on newer drivers); None without one."""
+    seen = []
+    for child in element if element is not None else []:
+        if child.tag.startswith("sram_uncorrectable"):
+            seen.append(number(child.text))
+    seen = [item for item in seen if item is not None]
+    return sum(seen) if seen else None
+
+
+def _any_yes(gpu, *names):
+    """Return whether any of these ECC states says Yes; None where the driver knows none of them."""
+    seen = [yes(gpu.findtext("ecc_errors/" + name)) for name in names]
+    return None if all(item is None for item in seen) else any(seen)
+
+
 def parse_xml(text):
     """Parse ``nvidia-smi -q -x``.
 
@@ -192,11 +216,22 @@ def parse_xml(text):
                 "ecc_volatile_uncorrected": _sum_uncorrectable(gpu.find("ecc_errors/volatile")),
                 "ecc_aggregate_uncorrected": _sum_uncorrectable(gpu.find("ecc_errors/aggregate")),
                 "sram_threshold_exceeded": yes(gpu.findtext("ecc_errors/aggregate/sram_threshold_exceeded")),
+                "ecc_sram_corrected": number(gpu.findtext("ecc_errors/volatile/sram_correctable")),
+                "ecc_sram_uncorrected_ever": _sum_sram(gpu.find("ecc_errors/aggregate")),
+                "repair_pending": _any_yes(gpu, "channel_repair_pending", "tpc_repair_pending"),
+                "unrepairable": yes(gpu.findtext("ecc_errors/unrepairable_memory")),
                 "remap_uncorrected": number(gpu.findtext("remapped_rows/remapped_row_unc")),
                 "remap_pending": yes(gpu.findtext("remapped_rows/remapped_row_pending")),
                 "remap_failure": yes(gpu.findtext("remapped_rows/remapped_row_failure")),
                 "throttle": _per_reason(reasons),
                 "throttle_us": _counters_us(gpu.find("clocks_event_reasons_counters")),
+                "pcie_gen": _first_number(gpu, PCIE + "pcie_gen/", "device_current_link_gen", "current_link_gen"),
+                "pcie_gen_max": _first_number(gpu, PCIE + "pcie_gen/", "max_device_link_gen", "max_link_gen"),
+                "pcie_width": number(gpu.findtext(PCIE + "link_widths/current_link_width")),
+                "pcie_width_max": number(gpu.findtext(PCIE + "link_widths/max_link_width")),
+                "fabric_state": value_or_none(gpu.findtext("fabric/state")),
+                "fabric_status": value_or_none(gpu.findtext("fabric/status")),
+                "fabric_health": value_or_none(gpu.findtext("fabric/health/summary")),
                 "temperature_c": number(gpu.findtext("temperature/gpu_temp")),
                 "power_w": number(
                     gpu.findtext("gpu_power_readings/instant_power_draw")

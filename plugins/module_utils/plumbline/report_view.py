@@ -294,9 +294,17 @@ def _selection(data, found):
             for index, host in enumerate(texts(selection.get("serving")))
         ],
         "spares": texts(selection.get("spares")),
-        "excluded": [{"host": str(host), "why": str(why)} for host, why in excluded.items()],
+        "excluded": [{"host": str(host), "why": str(why) + _instead(selection, host)} for host, why in excluded.items()],
         "unplaced": [host for host in found["nodes"] if role_of(data, host) is None],
     }
+
+
+def _instead(selection, host):
+    """Say which spare serves in a node's place, if the node was due to serve."""
+    for item in rows(selection.get("replaced")):
+        if item.get("node") == host:
+            return "; replaced by the spare %s" % item["by"] if item.get("by") else "; no spare was left to replace it"
+    return ""
 
 
 def _fabric(data):

@@ -8,8 +8,9 @@ from ansible.module_utils.plumbline.fact import PASSING, worst
 def select(candidates, layouts):
     """Return the selection for ``candidates`` (dicts with name, address, verdicts) and ``layouts`` (dicts with name, nodes).
 
-    The result has ``serving`` and ``spares`` (names), ``excluded`` (name to reason) and ``layouts`` (name, nodes: the names it gets,
-    missing: how many it lacks). A node serves only when none of its verdicts is failed or incomplete; healthy goes before degraded.
+    The result has ``serving`` and ``spares`` (names), ``excluded`` (name to reason), ``layouts`` (name, nodes: the names it gets,
+    missing: how many it lacks) and ``replaced`` (node, by, why: who serves in the place of a node that was due and is out).
+    A node serves only when none of its verdicts is failed or incomplete; healthy goes before degraded.
     A node without any verdict (its checks were not part of this run) is taken at its word, behind the proven ones.
     """
     usable, excluded = [], {}
@@ -29,6 +30,7 @@ def select(candidates, layouts):
         "serving": chosen,
         "spares": names[needed:],
         "excluded": excluded,
+        "replaced": _replaced([candidate["name"] for candidate in candidates][:needed], chosen, excluded),
         "layouts": [
             {
                 "name": layout["name"],
@@ -38,3 +40,16 @@ def select(candidates, layouts):
             for layout in layouts
         ],
     }
+
+
+def _replaced(due, chosen, excluded):
+    """Return ``[{"node", "by", "why"}]`` for the nodes that inventory order would have served with and that are out.
+
+    ``by`` is None where no spare was left.
+    """
+    substitutes = [name for name in chosen if name not in due]
+    out = [name for name in due if name in excluded]
+    return [
+        {"node": name, "by": substitutes[place] if place < len(substitutes) else None, "why": excluded[name]}
+        for place, name in enumerate(out)
+    ]

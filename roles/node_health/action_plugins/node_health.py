@@ -18,13 +18,20 @@ EXCHANGES = 4  # the first may open the connection; the shortest round trip is u
 class ActionModule(ActionBase):
     """The action behind ``node_health:``."""
 
+    # The clocks are compared first; then the module goes to the background and Ansible polls it, as with any module.
+    _supports_async = True
+    _supports_check_mode = True
+
     def run(self, tmp=None, task_vars=None):
         """Return the result of the module."""
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         if "clock_samples" not in arguments:
             arguments["clock_samples"] = self._exchange()
-        result.update(self._execute_module(module_name="node_health", module_args=arguments, task_vars=task_vars))
+        wrap = bool(self._task.async_val) and not self._connection.has_native_async
+        result.update(
+            self._execute_module(module_name="node_health", module_args=arguments, task_vars=task_vars, wrap_async=wrap)
+        )
         return result
 
     def _exchange(self):

@@ -1,0 +1,43 @@
+"""A folder with mock-nvidia-smi in it, for the tests of clocks: its state, its moods and what was asked of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MOCK = ROOT / "tests" / "mocks" / "clocks" / "mock-nvidia-smi"
+
+
+class MockGpus:
+    """Two GPUs at 345 MHz that are not there."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.tool = folder / "mock-nvidia-smi"
+        shutil.copy(MOCK, self.tool)
+        self.state_dir = folder / "run"
+        self.record = self.state_dir / "gpu_clocks.json"
+        self.nhc_log = folder / "nhc.log"
+
+    def mood(self, **how):
+        """Make the mock misbehave, or behave again."""
+        fresh = self.folder / "mood.json.new"
+        fresh.write_text(json.dumps(how))
+        os.replace(fresh, self.folder / "mood.json")  # the mock may be reading it right now
+
+    def lock(self, mhz=None):
+        """Lock or unlock behind everybody's back."""
+        if mhz is None:
+            (self.folder / "lock").unlink(missing_ok=True)
+        else:
+            (self.folder / "lock").write_text(str(mhz))
+
+    def calls(self):
+        """Return the calls that change something, since the last time."""
+        log = self.folder / "calls"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return [line for line in lines if not line.startswith(("--query-gpu", "-q -x"))]

@@ -1,0 +1,139 @@
+"""A healthy ND H100 v5 node as evidence, for tests that break one thing of it.
+
+No such node was at hand. Its GPUs are the real H200 capture, eight times, with the address, name and fabric state of an ND H100
+v5 put in; its NVLinks and its NHC log are the composed files (tests/captures/composed); its sysfs is written to a folder.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+from ansible.module_utils.plumbline import health, health_azure, health_ib, health_nvlink, nhc, nvidia
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CAPTURES = ROOT / "tests" / "captures"
+COMPOSED = CAPTURES / "composed"
+SKUS = yaml.safe_load((ROOT / "roles/node_health/vars/main/skus.yml").read_text())["__node_health_skus"]
+H100 = SKUS["Standard_ND96isr_H100_v5"]
+LOG = (COMPOSED / "nhc.nd96isr_h100_v5.log").read_text()
+NVLINK_S = (COMPOSED / "nvidia-smi.nvlink_s.h100.txt").read_text()
+NVLINK_E = (COMPOSED / "nvidia-smi.nvlink_e.h100.txt").read_text()
+XML = (CAPTURES / "h200" / "nvidia-smi.q.xml").read_text()
+ADDRESSES = [domain + ":00:00.0" for domain in H100["gpu_pci_domains"]]
+GIB = 1 << 30
+
+
+def smi_xml(addresses=tuple(ADDRESSES)):
+    """Return ``nvidia-smi -q -x`` of a node with these GPUs, made of the one in the capture."""
+    start, end = XML.index("\t<gpu id="), XML.index("</gpu>") + len("</gpu>\n")
+    one = XML[start:end].replace("<product_name>NVIDIA H200<", "<product_name>NVIDIA H100 80GB HBM3<")
+    one = re.sub(r"(<fabric>\s*)<state>N/A</state>(\s*)<status>N/A<", r"\1<state>Completed</state>\2<status>Success<", one)
+    one = one.replace("<summary>N/A<", "<summary>Healthy<")
+    gpus = ""
+    for address in addresses:
+        index = ADDRESSES.index(address)
+        uuid = "GPU-00000000-1111-2222-3333-44444444444%d" % index
+        gpus += one.replace("00000000:00:06.0", "0000" + address).replace("GPU-00000000-1111-2222-3333-444444444444", uuid)
+    return XML[:start].replace("<attached_gpus>1<", "<attached_gpus>%d<" % len(addresses)) + gpus + XML[end:]
+
+
+def write(root, path, text):
+    """Write one file below ``root``."""
+    place = root / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text + "\n")
+
+
+def sysfs(root):
+    """Write the sysfs of eight InfiniBand ports, the interfaces and the disks of an ND H100 v5."""
+    for number in range(8):
+        base = "sys/class/infiniband/mlx5_ib%d" % number
+        write(root, base + "/ports/1/state", "4: ACTIVE")
+        write(root, base + "/ports/1/phys_state", "5: LinkUp")
+        write(root, base + "/ports/1/rate", "400 Gb/sec (4X NDR)")
+        write(root, base + "/ports/1/link_layer", "InfiniBand")
+        write(root, base + "/ports/1/counters/link_downed", "0")
+        write(root, base + "/fw_ver", "28.39.3004")
+        (root / base / "device/net" / ("ib%d" % number)).mkdir(parents=True)
+        write(root, "sys/class/net/ib%d/carrier_changes" % number, "2")
+    for name in ("lo", "eth0", "docker0"):
+        (root / "sys/class/net" / name).mkdir(parents=True)
+    for number in range(8):
+        (root / "sys/block" / ("nvme%dn1" % number)).mkdir(parents=True)
+    pool = root / "var/lib/hyperv/.kvp_pool_3"
+    pool.parent.mkdir(parents=True)
+    records = (("HostName", "PHYSHOST000001"), ("PhysicalHostName", "PHYSHOST000001"))
+    pool.write_bytes(b"".join(key.encode().ljust(512, b"\0") + value.encode().ljust(2048, b"\0") for key, value in records))
+
+
+def nhc_evidence(text, **changes):
+    """Return what ``nhc_run.run`` returns for a log."""
+    return dict(
+        {
+            "error": None, "log": "/var/log/plumbline/nhc/run/nhc.log", "conf": "/var/log/plumbline/nhc/run/nhc.conf",
+            "checks": H100["nhc_checks"], "text": text, "rc": 0, "timed_out": False, "duration_s": 400.0, "command": "run-health-checks.sh",
+        },
+        **changes,
+    )  # fmt: skip
+
+
+def node(root, xml=None, nvlink_s=NVLINK_S, nvlink_e=NVLINK_E, kernel=(), log=LOG, pci=tuple(ADDRESSES)):
+    """Return the evidence; ``root`` holds what :func:`sysfs` wrote."""
+    lines = ["Linux version 5.15.0-1074-azure", *kernel]
+    return {
+        "system": {"hostname": "n1", "kernel": "5.15", "os": "Ubuntu", "python": "3.10.12", "booted_at": None, "boot_id": "b"},
+        "cpu": {"count": 96, "usable": 96, "load": [1.0, 1.0, 1.0]},
+        "memory": {"total": 1885 * GIB, "available": 1850 * GIB, "swap_total": 0},
+        "disks": [
+            {
+                "path": "/", "place": "/", "error": None, "total_bytes": 1000 * GIB, "free_bytes": 700 * GIB,
+                "inodes_total": 1000, "inodes_free": 900, "read_only": False, "write": {"ms": 3.5, "error": None},
+            }
+        ],
+        "read_only_mounts": [],
+        "nic": {
+            "interface": "eth0", "address": "10.0.0.4", "how": "inventory address", "wanted": "10.0.0.4", "operstate": "up",
+            "carrier": 1, "carrier_changes": 2, "mtu": 1500, "speed_mbit_s": 100000, "rx_packets": 1000000, "tx_packets": 1000000,
+            "rx_errors": 0, "tx_errors": 0, "rx_dropped": 10, "tx_dropped": 0,
+        },
+        "kernel_clock": {"error": None, "synchronised": True, "offset_ms": 0.1, "max_error_ms": 2.0},
+        "clock_skew": {"skew_ms": 3.0, "bound_ms": 10.0, "samples": 4},
+        "kernel_log": {
+            "source": "journal", "lines": [{"text": text, "at_s": 0.0} for text in lines], "error": None, "complete": True,
+        },
+        "gpu": {
+            "presence": {"pci": list(pci), "driver": True, "tool": "/usr/bin/nvidia-smi"},
+            "smi": nvidia.parse_xml(xml or smi_xml()),
+            "error": None,
+            "nvlink": {
+                "status": health_nvlink.parse_status(nvlink_s), "errors": health_nvlink.parse_errors(nvlink_e), "said": [],
+            },
+        },
+        "ib": health_ib.collect(str(root)),
+        "devices": health_azure.devices(str(root)),
+        "host": health_azure.host_values(str(root)),
+        "nhc": nhc_evidence(log),
+    }  # fmt: skip
+
+
+def reasons(evidence, expect=None):
+    """Return ``{check: [reason, ...]}`` of what is neither healthy nor skipped."""
+    found = {}
+    for item in health.assess(evidence, expect or H100):
+        if item["status"] not in ("healthy", "skipped"):
+            found.setdefault(item["check"], []).append(item)
+    return found
+
+
+def statuses(evidence, expect=None):
+    """Return ``{check: worst status}`` of what is neither healthy nor skipped."""
+    order = ("degraded", "incomplete", "failed")
+    return {check: max((i["status"] for i in items), key=order.index) for check, items in reasons(evidence, expect).items()}
+
+
+def judged(text, expect=None):
+    """Return ``{check: status}`` of an NHC log alone, healthy ones left out."""
+    items = nhc.judge(nhc.parse(text), expect or H100)
+    return {item["check"]: item["status"] for item in items if item["status"] != "healthy"}
