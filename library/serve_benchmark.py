@@ -30,6 +30,12 @@ options:
   env: {description: Environment of the client., type: dict, default: {}}
   work_dir: {description: Folder for the result files., type: path, required: true}
   timeout_s: {description: Seconds one run may take., type: int, default: 600}
+  expected_transport:
+    description:
+      - What should carry the data between nodes by NCCL's log, such as C(IB); empty is noted and not judged. The server needs
+        C(NCCL_DEBUG=INFO NCCL_DEBUG_SUBSYS=INIT,NET,ENV) to say it.
+    type: str
+    default: ''
 author: [Plumbline]
 """
 
@@ -56,7 +62,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import processes, vllm_bench, vllm_log
+from ansible.module_utils.plumbline import processes, transport_serving, vllm_bench, vllm_log
 from ansible.module_utils.plumbline.fact import Measurement
 from ansible.module_utils.plumbline.stats import summary
 from ansible.module_utils.plumbline.vllm_command import printable
@@ -191,6 +197,7 @@ def main():
             "env": {"type": "dict", "default": {}},
             "work_dir": {"type": "path", "required": True},
             "timeout_s": {"type": "int", "default": 600},
+            "expected_transport": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -219,6 +226,7 @@ def main():
         module.exit_json(changed=False, **measurement.result())
 
     runs = measurement.measured["runs"]
+    wire = transport_serving.Watch(args["url"])
     try:
         os.makedirs(args["work_dir"], exist_ok=True)
         for number in range(args["runs"] + 1):
@@ -242,6 +250,9 @@ def main():
             "%d runs without a failed request" % args["runs"],
         )  # fmt: skip
     check_input(measurement, args, runs)
+    nodes, ranks = (int(args["layout"].get(key) or 1) for key in ("nodes", "tp"))
+    ranks *= int(args["layout"].get("pp") or 1)
+    wire.attach(measurement, args["server_log"], nodes, ranks, args["expected_transport"], runs)
     measurement.measured["num_runs"] = len(runs)
     if runs:
         columns = {key: [run[key] for run in runs if run[key] is not None] for key in SUMMARISED}
