@@ -85,6 +85,35 @@ options:
     description: More environment variables, such as C(NCCL_IB_HCA).
     type: dict
     default: {}
+  hidden_size:
+    description: The model's hidden size, whose messages are measured besides O(sizes); 0 for none.
+    type: int
+    default: 0
+  dtype_bytes:
+    description: Bytes of one value of the model's activations.
+    type: int
+    default: 2
+  prompt_tokens:
+    description: Prompt lengths whose prefill message is measured.
+    type: list
+    elements: int
+    default: []
+  expected_transport:
+    description: With NCCL, what C(across) and C(within) nodes should carry the data (V(IB), V(Socket); V(P2P)). Empty is not judged.
+    type: dict
+    default: {}
+  reference:
+    description: C(measured) of the nccl-tests fact of the same nodes, to compare with; empty compares nothing.
+    type: dict
+    default: {}
+  parity_tolerance:
+    description: By which share bus bandwidth may differ from the reference.
+    type: float
+    default: 0.1
+  parity_min_bytes:
+    description: Smallest message that is compared with the reference.
+    type: int
+    default: 67108864
   min_busbw_gbps:
     description: The peak bus bandwidth must reach this, in 10^9 bytes/s; without it the fact says that no baseline is known.
     type: float
@@ -124,7 +153,8 @@ RETURN = r"""
 fact:
   description:
     - The fact; also in C(ansible_facts.plumbline.collective). Absent on ranks that have nothing to report.
-    - "measured: ranks, nodes, sweep (size_bytes, iterations, time_us, algbw_gbps, busbw_gbps), latency_8b_us, peak_busbw_gbps."
+    - "measured: ranks, nodes, sweep (size_bytes, iterations, time_us, algbw_gbps, busbw_gbps), latency_8b_us, peak_busbw_gbps,
+      fit (alpha_us, beta_gbps and residuals), messages, parity."
   type: dict
   returned: rank 0, or failure
 """
@@ -135,7 +165,16 @@ import shlex
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import clocks_window, collective, collective_run, collective_worker, net
+from ansible.module_utils.plumbline import (
+    clocks_window,
+    collective,
+    collective_parity,
+    collective_run,
+    collective_size,
+    collective_worker,
+    net,
+    transport,
+)
 from ansible.module_utils.plumbline.fact import Measurement
 
 LOOPBACK = "127.0.0.1"
@@ -162,6 +201,10 @@ def wrong_argument(args):
         return f"sizes must be multiples of 4, at least 8 bytes, got {bad or 'none'}"
     if args["min_iterations"] < 1 or args["iterations"] < args["min_iterations"]:
         return f"iterations={args['iterations']} must be at least min_iterations={args['min_iterations']}, both at least 1"
+    try:
+        collective_size.messages(args["hidden_size"], args["dtype_bytes"], args["prompt_tokens"])
+    except ValueError as error:
+        return str(error)
     if args["nproc_per_node"] * nodes < 2 and not (args["scope"] == "across" and nodes == 1):
         return f"{args['nproc_per_node']} rank on {nodes} node is no collective: raise nproc_per_node"
     return None
@@ -207,15 +250,48 @@ def torchrun_command(args, master_port, worker):
     ]
 
 
-def environment(args, interface):
+def environment(args, interface, folder):
     """Return the environment for torchrun: the module's own, one thread a rank, and the interface by name."""
     env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")
     env["GLOO_SOCKET_IFNAME"] = interface
     env["NCCL_SOCKET_IFNAME"] = interface
     # torch looks up the name of each peer's address for its log; a silent DNS server costs 10 s every time.
     env["RES_OPTIONS"] = "timeout:1 attempts:1"
-    env.update({key: str(value) for key, value in args["env"].items()})
-    return env
+    if args["backend"] == "nccl":
+        # Into files of their own, so that lines of several ranks do not run into each other.
+        env.update(transport.LOG_ENVIRONMENT, NCCL_DEBUG_FILE=os.path.join(folder, "nccl.%h.%p.log"))
+        if args["expected_transport"].get("across") == "IB":
+            env["NCCL_NET"] = "IB"  # a fallback is then an error and not a slow run
+    # A variable without a value is taken away.
+    env.update({key: str(value) for key, value in args["env"].items() if value not in (None, "")})
+    return {key: value for key, value in env.items() if key not in args["env"] or args["env"][key] not in (None, "")}
+
+
+def nccl_log(folder):
+    """Return what NCCL logged on this node, from all ranks."""
+    found = []
+    for name in sorted(os.listdir(folder)):
+        if name.startswith("nccl.") and name.endswith(".log"):
+            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as text:
+                found.append(text.read())
+    return "\n".join(found)
+
+
+def judge_transport(args, fact, folder, tail, counters, interface, samples):
+    """Put the transport into the fact: NCCL's own word and the ports' counters, or Gloo's interface."""
+    if args["backend"] != "nccl":
+        gloo = {"verdict": "Socket", "interfaces": [interface], "sent_bytes": counters}
+        fact.context["transport"] = dict(transport.summary(transport.parse("")), **gloo)
+        return
+    nodes = len(args["addresses"])
+    found = transport.parse(nccl_log(folder) or tail)
+    fact.context["transport"] = transport.summary(found, counters, args["expected_transport"])
+    fact.context["nccl_version"] = found["nccl_version"]
+    ranks = nodes * args["nproc_per_node"]
+    transport.judge(fact, found, args["expected_transport"], nodes, ranks)
+    if nodes > 1 and samples:
+        expected = collective.expected_traffic(args["op"], ranks, samples)
+        transport.judge_counters(fact, counters, interface, expected, args["expected_transport"].get("across"))
 
 
 def measure(args, fact, folder, interface):
@@ -230,17 +306,21 @@ def measure(args, fact, folder, interface):
     command = torchrun_command(args, port, "collective_worker.py")
     fact.command = f"GLOO_SOCKET_IFNAME={interface} NCCL_SOCKET_IFNAME={interface} OMP_NUM_THREADS=1 {shlex.join(command)}"
 
+    messages = collective_size.messages(args["hidden_size"], args["dtype_bytes"], args["prompt_tokens"])
     with_infiniband = across and args["backend"] == "nccl"
     before = net.sent_bytes(interface, with_infiniband)
+    env = environment(args, interface, folder)
     window = clocks_window.watch(args["clock_window"], nodes=nodes)
     with window:
-        status, took_s, tail = collective_run.run(command, environment(args, interface), folder, args["nproc_per_node"], args["timeout_s"])
+        status, took_s, tail = collective_run.run(command, env, folder, args["nproc_per_node"], args["timeout_s"])
     counters = net.difference(before, net.sent_bytes(interface, with_infiniband))
 
     states = collective_run.states(folder)
     first = states.get(0, {})
     samples = first.get("samples", [])
     fact.measured = collective.measured(op, ranks, nodes, samples)
+    if messages:
+        fact.measured["messages"] = messages
     fact.context.update(
         torch_version=first.get("torch_version"),
         link_rate_gbit_s=line_rate(interface),
@@ -256,9 +336,13 @@ def measure(args, fact, folder, interface):
     collective.judge_values(fact, samples, args["sizes"])
     if across or args["backend"] == "gloo":  # NCCL within a node uses NVLink or shared memory: no interface to read
         collective.judge_traffic(fact, op, ranks, samples, counters)
-    if with_infiniband:
+    judge_transport(args, fact, folder, tail, counters, interface, samples)
+    if with_infiniband and not args["expected_transport"].get("across"):
         collective.judge_fallback(fact, counters, interface, samples, op, ranks)
     if samples:
+        parity = collective_parity.judge(fact, args["reference"], args["parity_tolerance"], args["parity_min_bytes"])
+        if parity:
+            fact.measured["parity"] = parity
         collective.judge_baseline(
             fact,
             fact.measured["peak_busbw_gbps"],
@@ -324,6 +408,13 @@ def main():
             "master_port": {"type": "int", "default": 29555},
             "torchrun": {"type": "path", "required": True},
             "env": {"type": "dict", "default": {}},
+            "hidden_size": {"type": "int", "default": 0},
+            "dtype_bytes": {"type": "int", "default": 2},
+            "prompt_tokens": {"type": "list", "elements": "int", "default": []},
+            "expected_transport": {"type": "dict", "default": {}},
+            "reference": {"type": "dict", "default": {}},
+            "parity_tolerance": {"type": "float", "default": 0.1},
+            "parity_min_bytes": {"type": "int", "default": 67108864},
             "min_busbw_gbps": {"type": "float"},
             "clock_window": clocks_window.ARGUMENT,
         },
@@ -333,6 +424,9 @@ def main():
     problem = wrong_argument(args)
     if problem:
         module.fail_json(msg=problem)
+    args["sizes"] = collective_size.merged(
+        args["sizes"], collective_size.messages(args["hidden_size"], args["dtype_bytes"], args["prompt_tokens"])
+    )
 
     fact = Measurement("collective", f"{args['op']}.{args['scope']}")
     fact.context = {

@@ -47,6 +47,12 @@ options:
       nodes: {description: Nodes that take part; only the GPUs of this one are watched., type: int, default: 1}
       nvidia_smi: {description: Path of C(nvidia-smi); found in E(PATH) where it is not given., type: path}
       state_dir: {description: Where M(gpu_clocks) keeps the record of its lock., type: path, default: /run/plumbline}
+  expected_transport:
+    description:
+      - What should carry the data between nodes by NCCL's log, such as C(IB); empty is noted and not judged. The server needs
+        C(NCCL_DEBUG=INFO NCCL_DEBUG_SUBSYS=INIT,NET,ENV) to say it.
+    type: str
+    default: ''
 author: [Plumbline]
 """
 
@@ -73,7 +79,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import clocks_window, processes, vllm_bench, vllm_log
+from ansible.module_utils.plumbline import clocks_window, processes, transport_serving, vllm_bench, vllm_log
 from ansible.module_utils.plumbline.fact import Measurement
 from ansible.module_utils.plumbline.stats import summary
 from ansible.module_utils.plumbline.vllm_command import printable
@@ -209,6 +215,7 @@ def main():
             "work_dir": {"type": "path", "required": True},
             "timeout_s": {"type": "int", "default": 600},
             "clock_window": clocks_window.ARGUMENT,
+            "expected_transport": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -238,6 +245,7 @@ def main():
 
     runs = measurement.measured["runs"]
     window = clocks_window.watch(args["clock_window"], nodes=args["layout"].get("nodes"))
+    wire = transport_serving.Watch(args["url"])
     try:
         os.makedirs(args["work_dir"], exist_ok=True)
         one_run(args, 0)  # warms up: the first requests pay for lazy initialisation
@@ -262,6 +270,9 @@ def main():
         )  # fmt: skip
     window.attach(measurement)
     check_input(measurement, args, runs)
+    nodes, ranks = (int(args["layout"].get(key) or 1) for key in ("nodes", "tp"))
+    ranks *= int(args["layout"].get("pp") or 1)
+    wire.attach(measurement, args["server_log"], nodes, ranks, args["expected_transport"], runs)
     measurement.measured["num_runs"] = len(runs)
     if runs:
         columns = {key: [run[key] for run in runs if run[key] is not None] for key in SUMMARISED}

@@ -5,6 +5,7 @@ It is a lab of its own (other name, addresses and folders than `make lab`), so t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,6 @@ import ansible_runner
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LAB = {"lab_name": "labt", "lab_subnet": "10.99.0.0/16", "lab_nodes": 3}
 
 
 class Run:
@@ -56,15 +56,17 @@ class Run:
 
 
 class Lab:
-    """Three nodes, an inventory and a way to run playbooks on them."""
+    """Nodes, an inventory and a way to run playbooks on them. Two labs need different names and subnets."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, name="labt", subnet="10.99.0.0/16", nodes=3, **variables):
         self.folder = folder
         self.inventory = folder / "inventory"
-        self.names = ["labt%d" % number for number in (1, 2, 3)]
+        self.names = ["%s%d" % (name, number + 1) for number in range(nodes)]
         self.localhost = folder / "localhost"
         self.localhost.write_text("localhost ansible_connection=local\n")
-        self.variables = dict(LAB, lab_inventory_file=str(self.inventory / "hosts.yml"))
+        self.variables = dict(
+            variables, lab_name=name, lab_subnet=subnet, lab_nodes=nodes, lab_inventory_file=str(self.inventory / "hosts.yml")
+        )
         self._count = 0
 
     def play(self, playbook, *arguments, run_id=None, inventory=None, **variables):
@@ -127,16 +129,28 @@ class Lab:
         return {name: item["ansible_host"] for name, item in listing["_meta"]["hostvars"].items() if name in self.names}
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory):
-    """Bring up the test lab once, and take it down at the end whatever happened."""
+@contextlib.contextmanager
+def running_lab(folder, **arguments):
+    """Bring a lab up, and take it down at the end whatever happened; the arguments are those of :class:`Lab`."""
     if os.geteuid() != 0:
         pytest.skip("the lab needs root (network namespaces, overlay mounts)")
-    folder = tmp_path_factory.mktemp("lab")
-    lab = Lab(folder)
+    lab = Lab(folder, **arguments)
     shutil.copytree(ROOT / "inventory" / "lab" / "group_vars", lab.inventory / "group_vars")
     try:
         lab.up()
         yield lab
     finally:
         lab.down()
+
+
+@pytest.fixture(scope="session")
+def new_lab():
+    """Return :func:`running_lab`, for tests that need a lab of another shape."""
+    return running_lab
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """The lab of three nodes that the tests share."""
+    with running_lab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab

@@ -229,3 +229,33 @@ def write(files, folder):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return folder
+
+
+def pair(one, two, round_number, gbps, status="healthy"):
+    """Return the link fact of a pair; without ``gbps`` one that left no number."""
+    measured = {"ranks": 2}
+    reasons = [reason("collective.values", "healthy", "every element correct at 2 sizes", "no wrong value")]
+    if gbps is None:
+        status, reasons = "failed", [reason("collective.peer", "failed", "lost %s" % two, "all ranks", "look at %s" % two)]
+    else:
+        measured.update(bandwidth_gbps=gbps, size_bytes=4194304, latency_us=410.0, latency_size_bytes=8)
+    context = {"nodes": [one, two], "addresses": ["10.98.0.1", "10.98.0.2"], "round": round_number, "op": "all_reduce"}
+    context.update(backend="gloo", tool="torch", scope="across")
+    return fact("link", "pair.%s.%s" % (one, two), status, measured, context, reasons, minute=12)
+
+
+def judged(nodes, values, **changes):
+    """Return ``{node: link fact}``: the verdict on each node by ``{(one, two): gbps}``, as the module makes it."""
+    from ansible.module_utils.plumbline.pairwise_verdict import measurement
+
+    links = [{"nodes": list(names), "bandwidth_gbps": value} for names, value in values.items()]
+    found = {node: measurement(node, nodes, {None: links}, 0.7, 3.0, "failed").fact() for node in nodes}
+    return {node: dict(one, started_at="2026-11-24T12:13:00.000000Z", **changes) for node, one in found.items()}
+
+
+def put_pairs(files, nodes, values):
+    """Add the facts of pairs and the verdicts on the nodes."""
+    for number, ((one, two), value) in enumerate(values.items()):
+        put(files, one, pair(one, two, number + 1, value))
+    for node, one in judged(nodes, values).items():
+        put(files, node, one)

@@ -6,7 +6,7 @@ import pytest
 from ansible.module_utils.plumbline.findings import findings
 from ansible.module_utils.plumbline.findings_layouts import apart
 from ansible.module_utils.plumbline.report_data import load
-from report_runs import benchmark, collective, put, stats, whole_run, write
+from report_runs import NODES, benchmark, collective, put, put_pairs, stats, whole_run, write
 
 SCHEMAS = str(Path(__file__).resolve().parents[2] / "docs" / "schema")
 
@@ -175,3 +175,65 @@ def test_nothing_measured_says_so(claims):
     files = {path: content for path, content in whole_run().items() if not path.startswith("facts/")}
     found = claims(files)
     assert list(found) == ["layouts.fastest"] and found["layouts.fastest"]["level"] == "no data"
+
+
+FAST_PAIRS = {("node1", "node2"): 0.118, ("node1", "node3"): 0.117, ("node2", "node3"): 0.119}
+
+
+def test_a_node_whose_pairs_are_all_slow_is_named_first_with_the_numbers(claims):
+    files = whole_run()
+    put_pairs(files, NODES, {**FAST_PAIRS, ("node1", "node3"): 0.0024, ("node2", "node3"): 0.0025})
+    found = claims(files)
+    item = found["fabric.suspect.node3"]
+    assert list(found)[0] == "fabric.suspect.node3" and item["level"] == "warning" and item["values"]["node"] == "node3"
+    assert "node3 is behind the slow fabric" in item["claim"] and "with three nodes" in item["claim"]
+    assert "0.00245 / 0.118" in item["arithmetic"]
+    assert not [name for name in found if name.startswith(("fabric.suspect.node1", "fabric.suspect.node2", "fabric.pairs"))]
+
+
+def test_a_slow_link_is_called_a_link(claims):
+    files = whole_run()
+    four = [*NODES, "node4"]
+    values = {**FAST_PAIRS, **{(node, "node4"): 0.118 for node in NODES}, ("node1", "node2"): 0.02}
+    put_pairs(files, four, values)
+    found = claims(files)
+    assert "a link, not a node" in found["fabric.slow_link.node1.node2"]["claim"]
+    assert not [name for name in found if name.startswith("fabric.suspect")]
+
+
+def test_when_nobody_stands_out_that_is_what_is_said(claims):
+    files = whole_run()
+    put_pairs(files, NODES, FAST_PAIRS)
+    item = claims(files)["fabric.pairs"]
+    assert item["level"] == "supported" and "No node stands out among 3" in item["claim"] and "0.117 GB/s to 0.119 GB/s" in item["claim"]
+
+
+def test_two_nodes_and_pairs_without_numbers_claim_nothing(claims):
+    files = whole_run()
+    put_pairs(files, NODES[:2], {("node1", "node2"): 0.1})
+    assert claims(files)["fabric.pairs"]["level"] == "no data"
+    files = whole_run()
+    put_pairs(files, NODES, dict.fromkeys(FAST_PAIRS))
+    assert claims(files)["fabric.pairs"]["level"] == "no data"
+
+
+def by_nccl_tests(op, scope, base_us, peak, control=None):
+    made = collective(op, scope, base_us, peak)
+    made["name"] = "nccl_tests." + made["name"] + (".forced_socket" if control else "")
+    made["context"].update(tool="nccl-tests", backend="nccl", control=control)
+    made["context"]["transport"] = {
+        "verdict": "Socket" if control else "IB", "devices": [] if control else ["mlx5_ib0:1/IB"], "evidence": ["NET/IB : Using"],
+    }  # fmt: skip
+    return made
+
+
+def test_tools_are_compared_with_themselves_and_a_forced_socket_with_nothing(claims):
+    files = whole_run()
+    put(files, "node1", by_nccl_tests("all_reduce", "within", 11.0, 478.0))
+    put(files, "node1", by_nccl_tests("all_reduce", "across", 28.0, 470.0))
+    put(files, "node1", by_nccl_tests("all_reduce", "across", 9000.0, 1.0, control="forced socket"))
+    found = claims(files)
+    assert "22.0 µs within a node and 640 µs across" in found["fabric.latency.all_reduce"]["claim"]
+    assert "11.0 µs within a node and 28.0 µs across" in found["fabric.latency.all_reduce.nccl-tests"]["claim"]
+    assert not [item for item in found.values() if "9,000" in item["claim"]]
+    assert found["fabric.line_rate.all_reduce"]["level"] == "supported", "one interface's rate says nothing about eight ports"

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import pytest
 from ansible.module_utils.plumbline import plots
 from ansible.module_utils.plumbline.report_data import load
-from ansible.module_utils.plumbline.report_records import collectives, layouts
-from report_runs import benchmark, put, whole_run, write
+from ansible.module_utils.plumbline.report_records import collectives, judged_nodes, layouts, links
+from report_runs import NODES, benchmark, collective, put, put_pairs, whole_run, write
 
 SCHEMAS = str(Path(__file__).resolve().parents[2] / "docs" / "schema")
 NAMES = [
@@ -138,3 +138,85 @@ def test_an_inlined_plot_has_its_own_ids_and_no_fixed_colour_or_size(records):
         assert not re.search(r'^<svg [^>]*\b(width|height)="', page)
         assert not re.search(r"#[0-9a-f]{6}\b", page)
         ElementTree.fromstring(page)
+
+
+SLOW3 = {("node1", "node2"): 0.118, ("node1", "node3"): 0.0024, ("node2", "node3"): None}
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    def read(nodes, values):
+        files = whole_run()
+        put_pairs(files, nodes, values)
+        data = load(str(write(files, tmp_path)), SCHEMAS)
+        return links(data), judged_nodes(data)
+
+    return read
+
+
+def test_pairs_are_drawn_both_ways_with_numbers_and_the_suspect_marked(pairs, records):
+    found, judged = pairs(NODES, SLOW3)
+    figure, caption = plots.heatmap("all_reduce", found, judged)
+    numbers = [item.get_text() for item in figure.axes[0].texts]
+    assert sorted(numbers) == ["0.0024", "0.0024", "0.118", "0.118", "none", "none"]
+    ticks = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert ticks == ["node1", "node2", "node3\nsuspect"] and "Suspect: node3." in caption
+    assert "4 MiB" in " ".join(texts(figure)) and "GB/s" in figure.axes[1].get_ylabel()
+    made = plots.draw(*records(whole_run()), found, judged)
+    assert made[-1]["name"] == "pairs_all_reduce" and ElementTree.fromstring(made[-1]["svg"]).tag.endswith("svg")
+
+
+def test_slower_is_darker_and_nothing_measured_has_no_colour(pairs):
+    found, judged = pairs(NODES, SLOW3)
+    figure, _caption = plots.heatmap("all_reduce", found, judged)
+    cells = {}
+    for patch in figure.axes[0].patches:
+        if patch.get_fill():
+            cells[patch.get_x() + 0.5, patch.get_y() + 0.5] = patch
+    light = {place: sum(patch.get_facecolor()[:3]) for place, patch in cells.items()}
+    assert light[1, 0] == light[0, 1] > light[2, 0] and len(cells) == 6
+    assert cells[2, 1].get_hatch() and cells[2, 1].get_facecolor()[:3] == (1, 1, 1)
+
+
+def test_many_nodes_have_colours_and_no_numbers(pairs):
+    names = ["vm-%03d" % number for number in range(20)]
+    values = {(one, two): 40.0 for place, one in enumerate(names) for two in names[place + 1 :]}
+    figure, caption = plots.heatmap("all_reduce", *pairs(names, values))
+    assert not figure.axes[0].texts and len([item for item in figure.axes[0].patches if item.get_fill()]) == 380
+    assert "No node stands out." in caption
+
+
+def test_pairs_that_left_no_number_at_all_are_no_plot(pairs):
+    assert plots.heatmap("all_reduce", *pairs(NODES, dict.fromkeys(SLOW3))) is None
+
+
+def test_a_second_tool_has_its_own_lines_and_labels_and_a_control_has_none(records):
+    files = whole_run()
+    for scope, base in (("within", 11.0), ("across", 28.0)):
+        other = collective("all_reduce", scope, base, 2.0)
+        other["name"] = "nccl_tests." + other["name"]
+        other["context"]["tool"] = "nccl-tests"
+        put(files, "node1", other)
+    control = collective("all_reduce", "across", 9000.0, 0.01)
+    control["name"] += ".forced_socket"
+    control["context"].update(control="forced socket", tool="nccl-tests")
+    put(files, "node1", control)
+    made = [item for item in records(files)[1] if item["op"] == "all_reduce" and not item["control"]]
+    figure, _caption = plots.bandwidth("all_reduce", made)
+    assert len(figure.axes[0].lines) == 5 and len({line.get_linestyle() for line in figure.axes[0].lines}) == 2
+    labels = [item.get_text() for item in figure.axes[0].texts]
+    assert len(labels) == 4 and sum("nccl-tests" in label for label in labels) == 2
+    drawn = plots.draw(*records(files))
+    assert [plot["name"] for plot in drawn] == NAMES
+
+
+def test_everything_of_a_plot_of_pairs_lies_in_the_picture(pairs):
+    for count in (3, 4, 16, 40):
+        names = ["vm-%03d" % number for number in range(count)]
+        values = {(one, two): 4.0 if "vm-001" in (one, two) else 40.0 for place, one in enumerate(names) for two in names[place + 1 :]}
+        figure, _caption = plots.heatmap("all_reduce", *pairs(names, values))
+        assert len(figure.axes) == 2
+        for axes in figure.axes:
+            place = axes.get_position()
+            assert 0 < place.x0 < place.x1 < 1 and 0 < place.y0 < place.y1 < 1
+        assert "vm-001\nsuspect" in [tick.get_text() for tick in figure.axes[0].get_yticklabels()]

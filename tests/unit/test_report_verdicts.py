@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.plumbline.report_data import NotARunFolder, Schemas, SchemasMissing, load
 from ansible.module_utils.plumbline.report_verdicts import lines, verdicts, why_list
-from report_runs import NODES, benchmark, fact, health, put, reason, startup, whole_run, write
+from report_runs import NODES, benchmark, collective, fact, health, pair, put, put_pairs, reason, startup, whole_run, write
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schema"
 
@@ -266,3 +266,42 @@ def test_selected_layouts_owe_facts_only_where_serving_was_asked_for(judge, tags
     files["run.json"]["tags"] = tags
     found = judge(files)[1]["layouts"]
     assert [verdict["status"] for verdict in found.values()] == (["incomplete"] * 4 if owed else [])
+
+
+def test_what_nodes_measure_together_accuses_none_of_them_and_fails_the_run(judge):
+    files = whole_run()
+    missed = collective("all_reduce", "across", 640.0, 0.11)
+    missed["status"] = "failed"
+    missed["reasons"].append(reason("collective.baseline", "failed", "peak 0.11 GB/s", "at least 0.2 GB/s", "compare it"))
+    put(files, "node1", missed)
+    put(files, "node2", missed)
+    put(files, "node1", pair("node1", "node2", 1, None))
+    _data, found = judge(files)
+    assert {verdict["status"] for verdict in found["nodes"].values()} == {"healthy"}
+    assert found["overall"] == "failed"
+    assert [(item["what"], item["name"], item["status"]) for item in found["failed"]] == [
+        ("collective", "all_reduce.across", "failed"),
+        ("link", "pair.node1.node2", "failed"),
+    ]
+    assert "at least 0.2 GB/s" in found["failed"][0]["why"] and "10.98.0.11, 10.98.0.12" in found["failed"][0]["why"]
+    assert found["failed"][0]["remedy"] == "compare it"
+
+
+def test_a_node_found_by_its_pairs_fails_and_the_others_do_not(judge):
+    files = whole_run()
+    put_pairs(files, NODES, {("node1", "node2"): 0.118, ("node1", "node3"): 0.0024, ("node2", "node3"): 0.0025})
+    data, found = judge(files)
+    assert not [entry["problems"] for entry in data["facts"] if entry["problems"]]
+    assert {host: verdict["status"] for host, verdict in found["nodes"].items()} == {
+        "node1": "healthy", "node2": "healthy", "node3": "failed",
+    }  # fmt: skip
+    assert [item["name"] for item in found["failed"]] == ["node3"] and "slow with every other node" in found["failed"][0]["why"]
+
+
+def test_a_node_that_failed_within_itself_is_still_its_own_fault(judge):
+    files = whole_run()
+    broken = collective("all_reduce", "within", 21.0, 2.4)
+    broken["status"] = "failed"
+    put(files, "node2", broken)
+    _data, found = judge(files)
+    assert found["nodes"]["node2"]["status"] == "failed" and found["nodes"]["node1"]["status"] == "healthy"

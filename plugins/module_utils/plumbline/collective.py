@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 
+from ansible.module_utils.plumbline import alpha_beta
+
 OPS = ("all_reduce", "sendrecv")
 SCOPES = ("within", "across")
 
@@ -82,6 +84,7 @@ def measured(op, ranks, nodes, samples):
         if item["size_bytes"] == 8:
             result["latency_8b_us"] = item["time_us"]["median"]
     result["peak_busbw_gbps"] = max(item["busbw_gbps"] or 0.0 for item in sweep)
+    result["fit"] = alpha_beta.fit([(item["size_bytes"], item["time_us"]["median"]) for item in sweep])
     return result
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from ansible.module_utils.plumbline.findings_fabric import fabric_findings
 from ansible.module_utils.plumbline.findings_layouts import layout_findings
-from ansible.module_utils.plumbline.report_records import collectives, layouts
+from ansible.module_utils.plumbline.findings_pairs import pair_findings
+from ansible.module_utils.plumbline.report_records import collectives, judged_nodes, layouts, links
 
 
 def findings(data):
@@ -21,4 +22,6 @@ def findings(data):
     """
     found = layouts(data)
     fabric = collectives(data)
-    return layout_findings(found) + fabric_findings(found, fabric)
+    pairs = pair_findings(judged_nodes(data), links(data))
+    accusing = [item for item in pairs if item["level"] == "warning"]
+    return accusing + layout_findings(found) + fabric_findings(found, fabric) + [item for item in pairs if item not in accusing]

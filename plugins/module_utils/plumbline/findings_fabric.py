@@ -15,12 +15,22 @@ from ansible.module_utils.plumbline.report_format import digits, factor, size
 from ansible.module_utils.plumbline.report_records import describe, get, latency_at, num
 
 
-def pick(fabric, op, scope):
-    """Return the passing collective of this operation and scope with the highest 8 B latency.
+def tools_of(fabric, op):
+    """Return the tools that measured an operation, the serving runtime's own (torch) first; None where none is named."""
+    return sorted({item["tool"] for item in fabric if item["op"] == op}, key=lambda tool: (tool != "torch", str(tool)))
 
-    Within nodes there is one for each node; the slowest node is the one that a layout waits for.
+
+def pick(fabric, op, scope, tool):
+    """Return the passing collective of this operation, scope and tool with the highest 8 B latency.
+
+    Within nodes there is one for each node; the slowest node is the one that a layout waits for. A negative control
+    (``control``) is left out: it is slow on purpose.
     """
-    found = [item for item in fabric if item["op"] == op and item["scope"] == scope and item["status"] in PASSING]
+    found = [
+        item
+        for item in fabric
+        if (item["op"], item["scope"], item["tool"]) == (op, scope, tool) and item["status"] in PASSING and not item["control"]
+    ]
     return max(found, key=lambda item: item["latency_8b_us"] or 0, default=None)
 
 
@@ -28,23 +38,37 @@ def fabric_findings(found, fabric):
     """Return the findings about these collectives, and about these layouts' communication."""
     result = []
     for op in sorted({item["op"] for item in fabric}):
-        result += _crossing(op, pick(fabric, op, "within"), pick(fabric, op, "across"))
+        for place, tool in enumerate(tools_of(fabric, op)):
+            suffix = "" if place == 0 else ".%s" % tool
+            result += _crossing(op, pick(fabric, op, "within", tool), pick(fabric, op, "across", tool), suffix)
     result += _line_rate(fabric)
-    reduces = pick(fabric, "all_reduce", "within"), pick(fabric, "all_reduce", "across")
+    reduces = _pair_of(fabric, "all_reduce")
     for layout in found:
         if layout["usable"] and (layout["nodes"] or 0) > 1:
             result += _per_token(layout, found, *reduces) if (layout["tp"] or 0) > 1 else []
-            result += _pipeline(layout, pick(fabric, "sendrecv", "across")) if (layout["pp"] or 0) > 1 else []
+            result += _pipeline(layout, _pair_of(fabric, "sendrecv")[1]) if (layout["pp"] or 0) > 1 else []
     return result
 
 
-def _crossing(op, within, across):
+def _pair_of(fabric, op):
+    """Return ``(within, across)`` by the first tool that has a passing measurement across, so that both are comparable."""
+    for tool in tools_of(fabric, op):
+        if pick(fabric, op, "across", tool):
+            return pick(fabric, op, "within", tool), pick(fabric, op, "across", tool)
+    return next((pick(fabric, op, "within", tool) for tool in tools_of(fabric, op)), None), None
+
+
+def _by(suffix):
+    return " by " + suffix[1:] if suffix else ""
+
+
+def _crossing(op, within, across, suffix=""):
     if not within or not across:
         lacking = [scope for scope, item in (("within", within), ("across", across)) if not item]
         yield finding(
-            "fabric.crossing.%s" % op,
+            "fabric.crossing.%s%s" % (op, suffix),
             "no data",
-            "What crossing nodes costs in %s is not known." % op,
+            "What crossing nodes costs in %s%s is not known." % (op, _by(suffix)),
             missing="a passing %s fact %s nodes" % (op, " and ".join(lacking)),
         )
         return
@@ -57,10 +81,10 @@ def _crossing(op, within, across):
         elif spreads[0][1] >= spreads[1][0] and spreads[1][1] >= spreads[0][0]:
             level, end = "overlap", "; their spreads overlap, so no difference is shown"
         yield finding(
-            "fabric.latency.%s" % op,
+            "fabric.latency.%s%s" % (op, suffix),
             level,
-            "An 8 B %s takes %s within a node and %s across nodes, %s%s."
-            % (op, digits(before, "µs"), digits(after, "µs"), factor(after / before), end),
+            "An 8 B %s%s takes %s within a node and %s across nodes, %s%s."
+            % (op, _by(suffix), digits(before, "µs"), digits(after, "µs"), factor(after / before), end),
             "%s / %s = %s (medians; within: the slowest node, %s, %s ranks; across: %s ranks on %s nodes)%s"
             % (
                 digits(after),
@@ -80,10 +104,10 @@ def _crossing(op, within, across):
     high, low = within["peak_busbw_gbps"], across["peak_busbw_gbps"]
     if high and low:
         yield finding(
-            "fabric.bandwidth.%s" % op,
+            "fabric.bandwidth.%s%s" % (op, suffix),
             "supported",
-            "Peak bus bandwidth of %s is %s within a node and %s across nodes, %s."
-            % (op, digits(high, "GB/s"), digits(low, "GB/s"), factor(high / low)),
+            "Peak bus bandwidth of %s%s is %s within a node and %s across nodes, %s."
+            % (op, _by(suffix), digits(high, "GB/s"), digits(low, "GB/s"), factor(high / low)),
             "%s / %s = %s (GB/s = 10⁹ bytes per second; within: %s)"
             % (digits(high), digits(low), digits(high / low), within["host"]),
         )
@@ -103,7 +127,10 @@ def _line_rate(fabric):
     once. The largest message counts and not the peak: a shaper's bucket and a NIC's buffers let a short burst pass faster.
     """
     for item in fabric:
-        if item["scope"] != "across" or item["status"] not in PASSING or not item["sweep"]:
+        if item["scope"] != "across" or item["status"] not in PASSING or not item["sweep"] or item["control"]:
+            continue
+        # Of nodes with several ports the rate of one interface says nothing about them all.
+        if item["transport"] and item["transport"]["network"] in ("IB", "RoCE", "mixed"):
             continue
         largest = item["sweep"][-1]
         busbw = num(largest.get("busbw_gbps"))

@@ -13,6 +13,9 @@ import math
 import re
 
 import matplotlib
+import matplotlib.cm
+import matplotlib.colors
+import matplotlib.patches
 
 matplotlib.use("Agg")
 
@@ -57,10 +60,11 @@ def colours(layouts):
     return {item["name"]: PALETTE[min(index, len(PALETTE) - 1)] for index, item in enumerate(layouts)}
 
 
-def draw(layouts, collectives):
+def draw(layouts, collectives, links=(), judged=()):
     """Return ``[{name, title, caption, svg, png}]``, bytes for ``svg`` and ``png``; None when there is no data.
 
-    ``layouts`` and ``collectives`` are records of ``report_records``. Only passing facts are drawn.
+    The arguments are records of ``report_records``. Only passing facts are drawn, and no negative control; a pair that
+    left no number is shown as such. There is a plot of pairs only where pairs were measured.
     """
     usable = [item for item in layouts if item["usable"]]
     palette = colours(layouts)
@@ -69,11 +73,15 @@ def draw(layouts, collectives):
         ("throughput_by_layout", "Throughput by layout", throughput, (usable, palette)),
         ("latency_by_layout", "TTFT and TPOT by layout", latency, (usable, palette)),
     ]
-    passing = [item for item in collectives if item["status"] in PASSING]
+    passing = [item for item in collectives if item["status"] in PASSING and not item["control"]]
     for op in ops:
         mine = [item for item in passing if item["op"] == op]
         makers.append(("bandwidth_%s" % op, "Bandwidth of %s against message size" % op, bandwidth, (op, mine)))
         makers.append(("latency_%s" % op, "Latency of %s against message size" % op, collective_latency, (op, mine)))
+    pairs = [link for link in links if not link["ports"]]
+    for op in sorted({str(link["op"]) for link in pairs}):
+        mine = [link for link in pairs if str(link["op"]) == op]
+        makers.append(("pairs_%s" % op, "%s between every two nodes" % op, heatmap, (op, mine, judged)))
     found = []
     for name, title, maker, arguments in makers:
         name = re.sub(r"[^a-z0-9_]+", "_", name.lower())
@@ -281,11 +289,18 @@ def _sizes_axis(axes, series):
     axes.set_xlabel("message size")
 
 
-def _who(scope, series, value):
-    """Return the label of one scope: what it is, how many lines it has, and the range of ``value(ys)`` over them."""
-    mine = [(item, value(xs, ys)) for item, xs, ys in series if item["scope"] == scope]
+def _key(item):
+    return item["scope"], str(item["tool"] or "")
+
+
+def _who(key, series, value):
+    """Return the label of one scope and tool: what it is, how many lines it has, and the range of ``value(ys)`` over them."""
+    mine = [(item, value(xs, ys)) for item, xs, ys in series if _key(item) == key]
+    scope, tool = key
     item = mine[0][0]
     lines = [{"within": "within a node", "across": "across nodes"}.get(scope, scope or item["name"])]
+    if tool and len({_key(other)[1] for other, _xs, _ys in series}) > 1:
+        lines.append(_clip(tool, 20))
     if item["ranks"]:
         lines.append("%d ranks" % item["ranks"])
     if len(mine) > 1:
@@ -299,10 +314,10 @@ def _who(scope, series, value):
 
 
 def _end_labels(axes, series, log, value):
-    """Label each scope once, at the end of its line, and keep the labels apart."""
+    """Label each scope and tool once, at the end of its line, and keep the labels apart."""
     wanted = {}
     for item, xs, ys in series:
-        wanted.setdefault(item["scope"], (item, xs, ys))
+        wanted.setdefault(_key(item), (item, xs, ys))
     low, high = axes.get_ylim()
 
     def fraction(value):
@@ -310,33 +325,41 @@ def _end_labels(axes, series, log, value):
             return (math.log10(value) - math.log10(low)) / (math.log10(high) - math.log10(low))
         return (value - low) / (high - low)
 
-    places = sorted((fraction(ys[-1]), scope) for scope, (_item, _xs, ys) in wanted.items())
-    gap, free = 0.25, 0.1
+    places = sorted((fraction(ys[-1]), key) for key, (_item, _xs, ys) in wanted.items())
+    # Of three lines (four with the tool), at 9 points in axes of 2.5 inches.
+    gap, free = (0.25, 0.1) if len(wanted) < 3 else (0.29, 0.06)
     settled = []
-    for place, scope in places:
+    for place, key in places:
         place = max(place, free)
-        settled.append((place, scope))
+        settled.append((place, key))
         free = place + gap
-    excess = max(0.0, settled[-1][0] - 0.93) if settled else 0.0
-    for place, scope in settled:
+    excess = max(0.0, settled[-1][0] - (0.93 if len(wanted) < 3 else 0.97)) if settled else 0.0
+    for place, key in settled:
         axes.annotate(
-            _who(scope, series, value),
+            _who(key, series, value),
             (1, place - excess),
             xycoords="axes fraction",
             xytext=(8, 0),
             textcoords="offset points",
             va="center",
             fontsize=9,
-            color=SCOPE_COLOURS.get(scope, MUTED),
+            color=SCOPE_COLOURS.get(key[0], MUTED),
             fontweight="bold",
+            linespacing=1.1,
         )
 
 
 def _lines(axes, series):
+    """Draw the sweeps: colour and marker by scope; a second tool is dashed and its markers are hollow."""
+    tools = sorted({_key(item)[1] for item, _xs, _ys in series}, key=lambda tool: (tool != "torch", tool))
     for item, xs, ys in series:
         colour = SCOPE_COLOURS.get(item["scope"], MUTED)
         marker = {"within": "o", "across": "s"}.get(item["scope"], "^")
-        axes.plot(xs, ys, color=colour, marker=marker, markersize=4, linewidth=1.8, alpha=0.9)
+        first = _key(item)[1] == tools[0]
+        axes.plot(
+            xs, ys, color=colour, marker=marker, markersize=4, linewidth=1.8 if first else 1.4, alpha=0.9,
+            linestyle="-" if first else (0, (4, 2)), markerfacecolor=colour if first else PAPER,
+        )  # fmt: skip
 
 
 def _how(collectives):
@@ -397,6 +420,103 @@ def collective_latency(op, collectives):
         "%sLine: median. Band: minimum to 90th percentile." % _how(collectives),
     )
     return figure, "Median time of one %s against message size; lower is better." % op
+
+
+def heatmap(op, links, judged):
+    """Nodes by nodes, the bandwidth of each pair as a colour and, up to 16 nodes, as a number; suspects are marked.
+
+    The scale starts at zero; darker is slower, in an order that every colour vision sees (cividis: Nuñez et al., 2018,
+    doi:10.1371/journal.pone.0199239).
+    """
+    nodes = _nodes_of(links, judged)
+    values = {tuple(sorted(link["nodes"])): link for link in links}
+    known = [link["bandwidth_gbps"] for link in links if link["bandwidth_gbps"]]
+    if not known:
+        return None
+    suspects = {item["node"] for item in judged if item["verdict"] == "suspect"}
+    doubtful = {item["node"] for item in judged if item["verdict"] == "mostly slow"}
+    count, top = len(nodes), max(known)
+    side = min(6.4, max(2.7, 0.7 * count))
+    low = 0.95 if count > 4 else 0.5  # room for slanted names
+    width, height = side + 2.6, side + low + 1.0
+    figure = Figure(figsize=(max(width, 5.2), height))
+    width = figure.get_figwidth()
+    axes = figure.add_axes((1.35 / width, low / height, side / width, side / height))
+    shades = matplotlib.colormaps["cividis"]
+    for row, one in enumerate(nodes):
+        for column, two in enumerate(nodes):
+            link = values.get(tuple(sorted((one, two))))
+            if link is None:
+                continue
+            value = link["bandwidth_gbps"] if link["status"] in PASSING else None
+            shade = PAPER if value is None else matplotlib.colors.to_hex(shades(0.08 + 0.9 * value / top))
+            axes.add_patch(_cell(column, row, shade, hatch=value is None))
+            if count <= 16:
+                text = "none" if value is None else digits(value)
+                ink = "#111111" if value is None or value / top > 0.55 else "#fafafa"
+                axes.text(column, row, text, ha="center", va="center", fontsize=9 if count <= 8 else 6.5, color=ink)
+    axes.set_xlim(-0.5, count - 0.5)
+    axes.set_ylim(count - 0.5, -0.5)
+    axes.set_aspect("equal")
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0)
+    step = max(1, -(-count // 32))
+    marked = [nodes.index(name) for name in suspects | doubtful if name in nodes]
+    # Every node that is marked has its label; of the others as many as are legible beside it.
+    shown = sorted({index for index in range(0, count, step) if all(abs(index - other) >= step for other in marked)} | set(marked))
+    slant = {"rotation": 45, "ha": "right"} if count > 4 else {}
+    axes.set_xticks(shown, [_clip(nodes[index], 12) for index in shown], **slant)
+    axes.set_yticks(shown, [_marked(nodes[index], suspects, doubtful) for index in shown])
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        for label, index in zip(labels, shown):
+            label.set_fontsize(9 if count <= 16 else 7)
+            if nodes[index] in suspects | doubtful:
+                label.set_fontweight("bold")
+    for node in suspects & set(nodes):
+        place = nodes.index(node)
+        # Two frames, dark on light: one of them shows on every shade.
+        for corner, extent in (((-0.5, place - 0.5), (count, 1)), ((place - 0.5, -0.5), (1, count))):
+            for colour, thick in ((INK, 3.4), ("#ffb000", 1.6)):
+                axes.add_patch(_frame(corner, extent, colour, thick))
+    scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, top), _range_of(shades))
+    bar = figure.colorbar(scale, cax=figure.add_axes(((1.35 + side + 0.22) / width, low / height, 0.16 / width, side / height)))
+    bar.outline.set_visible(False)
+    bar.set_label("bus bandwidth (GB/s)", fontsize=9)
+    bar.ax.tick_params(labelsize=8.5)
+    sizes = sorted({link["size_bytes"] for link in links if link["size_bytes"]})
+    what = "%s at %s." % (_clip(op, 20), " or ".join(size(item) for item in sizes)) if sizes else ""
+    if suspects:
+        what += " Framed: slow with every other node."
+    _heading(figure, "Bandwidth between every two nodes", what)
+    named = " Suspect: %s." % ", ".join(sorted(suspects)) if suspects else " No node stands out." if judged else ""
+    return figure, "Bus bandwidth of %s between every two nodes; darker is slower.%s" % (op, named)
+
+
+def _nodes_of(links, judged):
+    """Return the names in the order in which the nodes took part, then any other that a pair names."""
+    names = [name for item in judged for name in item["nodes"]] + sorted({name for link in links for name in link["nodes"]})
+    return list(dict.fromkeys(names))
+
+
+def _marked(name, suspects, doubtful):
+    return _clip(name, 14) + ("\nsuspect" if name in suspects else "\nslow with most" if name in doubtful else "")
+
+
+def _range_of(shades):
+    """Return the part of a colour map that the cells use."""
+    return matplotlib.colors.ListedColormap([shades(0.08 + 0.9 * step / 255) for step in range(256)])
+
+
+def _cell(column, row, shade, hatch):
+    return matplotlib.patches.Rectangle(
+        (column - 0.5, row - 0.5), 1, 1, facecolor=shade, edgecolor=GRID if hatch else PAPER, linewidth=1, hatch="///" if hatch else None
+    )
+
+
+def _frame(corner, extent, colour, thick):
+    return matplotlib.patches.Rectangle(corner, *extent, fill=False, edgecolor=colour, linewidth=thick, clip_on=False, zorder=3)
 
 
 def digits_time(microseconds):

@@ -14,6 +14,9 @@ from ansible.module_utils.plumbline.fact import PASSING, STATUSES, worst
 # Bytes of one value on the wire, by the name that a model's config.json or vLLM gives the type.
 DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "float8_e4m3fn": 1, "fp8": 1}
 
+# Numbers of a verdict on a node by its pairs.
+JUDGED = ("pairs", "median_gbps", "best_gbps", "others_median_gbps", "ratio", "bound_gbps")
+
 METRICS = ("throughput_tok_s", "decode_tok_s", "ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
 
 
@@ -83,6 +86,41 @@ def of_kind(data, *kinds):
     """Return the loaded facts of these kinds, in the order in which they were started."""
     found = [entry for entry in data["facts"] if entry["kind"] in kinds]
     return sorted(found, key=lambda entry: (str(get(entry["fact"], "started_at") or "~"), entry["host"], entry["file"]))
+
+
+def _fit(value):
+    """Return the alpha-beta fit of a sweep, with numbers only; None without a start-up time."""
+    keys = ("alpha_us", "beta_gbps", "residual_rel_median", "residual_rel_max")
+    found = {key: num(get(value, key)) for key in keys}
+    return None if found["alpha_us"] is None else found
+
+
+def _transport(value):
+    """Return a transport verdict as ``{network, gdrdma, devices, expected, within}``; a text is the network; None without one."""
+    if isinstance(value, str) and value:
+        value = {"verdict": value}
+    if not isinstance(value, dict):
+        return None
+    network = value.get("verdict")
+    return {
+        "network": network if isinstance(network, str) else None,
+        "gdrdma": value.get("gdrdma") is True,
+        "devices": texts(list(value["devices"]) if isinstance(value.get("devices"), dict) else value.get("devices")),
+        "expected": value.get("expected") if isinstance(value.get("expected"), str) else None,
+        "within": texts(value.get("within_node")),
+    }
+
+
+def shared_by(entry):
+    """Return the nodes (names or addresses) that a fact is about together; none where it is about its own node only.
+
+    What several nodes measure together (a collective across, a pair) does not say which of them it was: it is no verdict
+    on the node that keeps the fact.
+    """
+    context = get(entry["fact"], "context")
+    if entry["kind"] == "collective" and get(context, "scope") == "across":
+        return texts(get(context, "addresses")) or [entry["host"]]
+    return texts(get(context, "nodes")) if entry["kind"] == "link" and not get(context, "node") else []
 
 
 def layout_name(entry):
@@ -199,6 +237,14 @@ def describe(layout):
     return "%s (%s)" % (layout["name"], ", ".join(parts)) if parts else layout["name"]
 
 
+def _timed(point):
+    """Return a point whose time_us has a median: nccl-tests print the mean only, which stands in for it then."""
+    mean = num(get(point, "time_us", "mean"))
+    if mean is None or num(get(point, "time_us", "median")) is not None:
+        return point
+    return dict(point, time_us=dict(point["time_us"], median=mean))
+
+
 def collectives(data):
     """Return one record per collective fact; ``sweep`` sorted by size, ``op`` and ``scope`` always set."""
     found = []
@@ -206,7 +252,7 @@ def collectives(data):
         fact = entry["fact"]
         op, _dot, scope = entry["name"].rpartition(".")
         named = [get(fact, "context", "op"), get(fact, "context", "scope")]
-        sweep = [point for point in rows(get(fact, "measured", "sweep")) if (num(point.get("size_bytes")) or 0) > 0]
+        sweep = [_timed(point) for point in rows(get(fact, "measured", "sweep")) if (num(point.get("size_bytes")) or 0) > 0]
         found.append(
             {
                 "host": entry["host"],
@@ -224,9 +270,67 @@ def collectives(data):
                 "nodes": num(get(fact, "measured", "nodes")),
                 "latency_8b_us": num(get(fact, "measured", "latency_8b_us")),
                 "peak_busbw_gbps": num(get(fact, "measured", "peak_busbw_gbps")),
+                "fit": _fit(get(fact, "measured", "fit")),
+                "transport": _transport(get(fact, "context", "transport")),
+                # A negative control (a forced socket) shows what a fallback would cost; it is no measurement of the fabric.
+                "control": get(fact, "context", "control") or None,
                 "sweep": sorted(sweep, key=lambda point: point["size_bytes"]),
             }
         )
+    return found
+
+
+def links(data):
+    """Return one record per pair of nodes with a link fact: ``bandwidth_gbps`` (10⁹ bytes/s) or ``ports`` (10⁹ bits/s)."""
+    found = []
+    for entry in of_kind(data, "link"):
+        nodes = shared_by(entry)
+        if len(nodes) != 2:
+            continue
+        measured = get(entry["fact"], "measured")
+        found.append(
+            {
+                "host": entry["host"],
+                "name": entry["name"],
+                "nodes": nodes,
+                "status": entry_status(entry),
+                "round": num(get(entry["fact"], "context", "round")),
+                "op": get(entry["fact"], "context", "op"),
+                "how": get(entry["fact"], "context", "tool"),
+                "backend": get(entry["fact"], "context", "backend"),
+                "bandwidth_gbps": num(get(measured, "bandwidth_gbps")),
+                "latency_us": num(get(measured, "latency_us")),
+                "size_bytes": num(get(measured, "size_bytes")),
+                "ports": [(str(port.get("port")), num(port.get("bandwidth_gbit_s"))) for port in rows(get(measured, "ports"))],
+                "reasons": entry_reasons(entry),
+            }
+        )
+    return found
+
+
+def judged_nodes(data):
+    """Return one record per verdict on a node by its pairs, ``status`` and numbers as in the fact, ``port`` None or a port."""
+    found = []
+    for entry in of_kind(data, "link"):
+        context, measured = (get(entry["fact"], key) for key in ("context", "measured"))
+        node = get(context, "node")
+        if not isinstance(node, str):
+            continue
+        for item in rows(get(measured, "ports")) or [measured if isinstance(measured, dict) else {}]:
+            verdicts = texts(get(context, "verdicts"))
+            index = len([other for other in found if other["entry"] is entry])
+            found.append(
+                {
+                    "entry": entry,
+                    "node": node,
+                    "nodes": texts(get(context, "nodes")),
+                    "port": item.get("port"),
+                    "status": entry_status(entry),
+                    "verdict": verdicts[index] if index < len(verdicts) else "unknown",
+                    "slow_links": [texts(pair) for pair in get(context, "slow_links") or [] if len(texts(pair)) == 2],
+                    **{key: num(item.get(key)) for key in JUDGED},
+                }
+            )
     return found
 
 

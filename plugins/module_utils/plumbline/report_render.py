@@ -16,7 +16,7 @@ import jinja2
 from ansible.module_utils.plumbline.findings import findings
 from ansible.module_utils.plumbline.plots import draw, inline
 from ansible.module_utils.plumbline.report_data import load
-from ansible.module_utils.plumbline.report_records import collectives, layouts
+from ansible.module_utils.plumbline.report_records import collectives, judged_nodes, layouts, links
 from ansible.module_utils.plumbline.report_verdicts import verdicts
 from ansible.module_utils.plumbline.report_view import view
 from markupsafe import Markup
@@ -30,7 +30,7 @@ def build(run_dir, schema_dir, template_dir):
     data = load(run_dir, schema_dir)
     found = verdicts(data)
     claims = findings(data)
-    plots = draw(layouts(data), collectives(data))
+    plots = draw(layouts(data), collectives(data), links(data), judged_nodes(data))
     files = {"facts.json": _json(data, found, claims)}
     for plot in plots:
         if plot["svg"] is not None:

@@ -1,6 +1,7 @@
 """Verdicts: one per node, one per layout, one for the run. Standard library only.
 
-Node: the worst of its health, clocks, collective, link and model facts and of its incidents.
+Node: the worst of its health, clocks, collective, link and model facts and of its incidents. What several nodes
+measured together and missed is the run's, not a node's: it does not say which of them it was.
 Layout: the worst of its startup and benchmark facts. Evidence that should be there and is not
 counts as ``incomplete``; ``skipped`` is neutral.
 """
@@ -12,7 +13,9 @@ from ansible.module_utils.plumbline.report_records import (
     asked,
     entry_reasons,
     entry_status,
+    get,
     layouts,
+    shared_by,
     texts,
 )
 
@@ -65,7 +68,7 @@ def verdicts(data):
         {"what": "run", "name": data["run"]["run_id"], "status": "incomplete", "why": text, "remedy": None}
         for text in data["problems"]
     ]
-    failed += _elsewhere(data)
+    failed += _together(data) + _elsewhere(data)
     overall = worst(
         [verdict["status"] for group in (nodes, found) for verdict in group.values()]
         + [item["status"] for item in failed]
@@ -109,8 +112,10 @@ def _node(data, host):
     mine = [entry for entry in data["facts"] if entry["host"] == host]
     for phase, kinds in PHASES.items():
         entries = [entry for entry in mine if entry["kind"] in kinds]
-        cells[phase] = [entry_status(entry) for entry in entries]
+        cells[phase] = ["skipped" if _not_its_own(entry) else entry_status(entry) for entry in entries]
         for entry in entries:
+            if _not_its_own(entry):
+                continue
             reasons += [dict(item, phase=phase, source=entry["file"]) for item in _explained(entry)]
     for incident in (item for item in data["incidents"] if item.get("host") == host):
         phase = ROLE_PHASE.get(incident.get("role"), "other")
@@ -230,6 +235,31 @@ def _layout_missing(data, layout, status):
                     "Check `ray status` on the head node and that every node joined before the server started.",
                 ),
             )
+
+
+def _not_its_own(entry):
+    """Return whether a fact is a failure of several nodes together, which accuses none of them."""
+    return entry_status(entry) not in PASSING + ("skipped",) and bool(shared_by(entry))
+
+
+def _together(data):
+    """Return the failures that several nodes share, each once, whichever of them kept a fact of it."""
+    found = {}
+    for entry in data["facts"]:
+        if not _not_its_own(entry):
+            continue
+        reasons = sorted(_explained(entry), key=lambda item: -STATUSES.index(item["status"]))
+        item = {
+            "what": entry["kind"],
+            "name": entry["name"],
+            "status": entry_status(entry),
+            "why": "%s; between %s" % (sentence(reasons[0]), ", ".join(shared_by(entry))),
+            "remedy": reasons[0]["remedy"],
+        }
+        key = entry["kind"], entry["name"], get(entry["fact"], "context", "tool")
+        if key not in found or STATUSES.index(item["status"]) > STATUSES.index(found[key]["status"]):
+            found[key] = item
+    return list(found.values())
 
 
 def _elsewhere(data):

@@ -17,8 +17,10 @@ from ansible.module_utils.plumbline.report_records import (
     describe,
     entry_status,
     get,
+    judged_nodes,
     latency_at,
     layouts,
+    links,
     num,
     rows,
     texts,
@@ -37,6 +39,16 @@ FORMULAS = [
         "bus bandwidth",
         "algorithm bandwidth × 2 (n − 1) / n for all-reduce over n ranks, × 1 for send-receive: "
         "what each rank's link carries, as nccl-tests defines it.",
+    ),
+    (
+        "fit",
+        "time = α + size / β over the sweep, by least squares of relative errors; off by: median and largest "
+        "|model − measured| / measured.",
+    ),
+    (
+        "slow pair",
+        "a pair whose bus bandwidth at the largest size is below a share of the other pairs' median and outside their spread; "
+        "a node is behind it when even its best pair is slow against the best of each other node without it.",
     ),
     ("all-reduces a token", "2 × layers + 1 under tensor parallelism: attention, MLP, and the embedding once."),
     ("per-token estimate", "all-reduces a token × median all-reduce time at hidden size × bytes per value."),
@@ -84,6 +96,9 @@ def view(data, found, claims):
         "node_table": _nodes(data, found),
         "selection": _selection(data, found),
         "fabric": _fabric(data),
+        "together": _together(found),
+        "links": _links(data),
+        "judged": _judged(data),
         "layouts": _layouts(found, records),
         "findings": claims,
         "formulas": FORMULAS,
@@ -308,8 +323,13 @@ def _instead(selection, host):
 
 
 def _fabric(data):
-    lines = []
+    lines, seen = [], set()
     for item in collectives(data):
+        # Where a group fails, each of its nodes keeps what it saw: the same numbers, once in the table.
+        same = item["op"], item["tool"], item["control"], tuple(item["addresses"]), item["latency_8b_us"], item["peak_busbw_gbps"]
+        if item["scope"] == "across" and same in seen:
+            continue
+        seen.add(same)
         swept, latency = latency_at(item, 16384)
         lines.append(
             {
@@ -317,18 +337,106 @@ def _fabric(data):
                 "scope": item["scope"] or MISSING,
                 "host": item["host"],
                 "status": item["status"],
-                "how": " by ".join(str(part) for part in (item["backend"], item["tool"]) if part) or MISSING,
+                "how": (" by ".join(str(part) for part in (item["backend"], item["tool"]) if part) or MISSING)
+                + (", %s" % item["control"] if item["control"] else ""),
                 "ranks": "%s on %s" % (digits(item["ranks"]), _plural(int(item["nodes"]), "node"))
                 if item["ranks"] and item["nodes"]
                 else MISSING,
                 "latency": digits(item["latency_8b_us"], "µs"),
                 "latency_16k": "%s%s" % (digits(latency, "µs"), "" if swept in (None, 16384) else " at " + size(swept)),
                 "peak": digits(item["peak_busbw_gbps"], "GB/s"),
+                "fit": _fit_text(item["fit"]),
+                "transport": _transport(item),
                 "path": _path(item),
                 "baseline": _baseline(item["baseline"]),
             }
         )
-    return sorted(lines, key=lambda line: (line["op"], line["scope"] != "within", line["host"]))
+    return sorted(lines, key=lambda line: (line["op"], line["scope"] != "within", line["how"], line["host"]))
+
+
+def _fit_text(fit):
+    """Return ``21.4 µs + size / 2.4 GB/s (off by 6 %, at most 31 %)``; an em dash without a fit."""
+    if fit is None:
+        return MISSING
+    text = digits(fit["alpha_us"], "µs")
+    if fit["beta_gbps"]:
+        text += " + size / %s" % digits(fit["beta_gbps"], "GB/s")
+    off = [fit[key] for key in ("residual_rel_median", "residual_rel_max")]
+    return text if None in off else "%s (off by %s %%, at most %s %%)" % (text, *("%.2g" % (100 * value) for value in off))
+
+
+def _together(found):
+    """Return what several nodes missed together: no node's own verdict, and still the run's."""
+    return [item for item in found["failed"] if item["what"] in ("collective", "link")]
+
+
+def _transport(item):
+    """Return what carried the data, and what should have where it is known: ``Socket (expected IB)``."""
+    said = item["transport"]
+    if said is None:
+        return MISSING
+    text = said["network"] or ", ".join(said["within"]) or "not named"
+    if said["network"] in ("IB", "RoCE"):
+        text += ", %s" % _plural(len(said["devices"]), "port") if said["devices"] else ""
+        text += ", GPUDirect" if said["gdrdma"] else ", no GPUDirect"
+    missed = item["scope"] == "across" and said["expected"] and said["expected"] != said["network"]
+    return text + (" (expected %s)" % said["expected"] if missed else "")
+
+
+def _links(data):
+    """Return a line for every pair, and for each of its ports: what was carried, and what it was to carry."""
+    lines = []
+    for item in links(data):
+        backend = "(%s)" % item["backend"] if item["backend"] else None
+        line = {
+            "nodes": " – ".join(item["nodes"]),
+            "status": item["status"],
+            "round": digits(item["round"]),
+            "what": " ".join(str(part) for part in (item["op"] or item["how"], backend) if part),
+            "bandwidth": digits(item["bandwidth_gbps"], "GB/s"),
+            "size": size(item["size_bytes"]),
+            "latency": digits(item["latency_us"], "µs"),
+            "threshold": "the other pairs",
+            "why": _first_bad(item["reasons"]),
+        }
+        if not item["ports"]:
+            lines.append(line)
+        for port, rate in item["ports"]:
+            mine = [reason for reason in item["reasons"] if reason["check"] == "link.%s" % port]
+            threshold = mine[0]["threshold"] if mine else None
+            changes = {
+                "status": mine[0]["status"] if mine else item["status"],
+                "what": "%s %s" % (item["how"] or "", port),
+                "bandwidth": digits(rate, "Gbit/s"),
+                "threshold": threshold if threshold and "Gbit" in threshold else "no baseline",
+                "why": _first_bad(mine),
+            }
+            lines.append({**line, **changes})
+    return lines
+
+
+def _first_bad(reasons):
+    return next((item["seen"] for item in reasons if item["status"] not in PASSING + ("skipped",)), None)
+
+
+def _judged(data):
+    """Return a line for every node that was judged by its pairs, the suspects first."""
+    order = ("suspect", "mostly slow", "unknown", "clear")
+    lines = [
+        {
+            "node": item["node"],
+            "port": item["port"],
+            "verdict": item["verdict"],
+            "status": item["status"],
+            "median": digits(item["median_gbps"], "GB/s"),
+            "best": digits(item["best_gbps"], "GB/s"),
+            "others": digits(item["others_median_gbps"], "GB/s"),
+            "ratio": factor(item["ratio"]) if item["ratio"] is not None else MISSING,
+            "bound": digits(item["bound_gbps"], "GB/s"),
+        }
+        for item in judged_nodes(data)
+    ]
+    return sorted(lines, key=lambda line: (order.index(line["verdict"]) if line["verdict"] in order else 9, line["node"]))
 
 
 def _path(item):
