@@ -149,8 +149,7 @@ class CallbackModule(CallbackBase):
         self._end_phase()
         self._save_run()
         hosts = play.get_variable_manager()._inventory.get_hosts(play.hosts)
-        if play.get_name().startswith("Prove") or not self.run["hosts"]:
-            self.run["hosts"] = sorted({host.name for host in hosts} - {"localhost"} | set(self.run["hosts"]))
+        self.run["hosts"] = sorted(({host.name for host in hosts} | set(self.run["hosts"])) - {"localhost"})
         self.run["phases"].append({"name": play.get_name(), "started_at": now(), "duration_s": None})
         self._phase_clock = time.monotonic()
 
