@@ -220,3 +220,18 @@ def test_everything_of_a_plot_of_pairs_lies_in_the_picture(pairs):
             place = axes.get_position()
             assert 0 < place.x0 < place.x1 < 1 and 0 < place.y0 < place.y1 < 1
         assert "vm-001\nsuspect" in [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+
+
+@pytest.mark.parametrize(
+    ("check", "status", "sound"),
+    [("collective.baseline", "failed", True), ("collective.values", "failed", False), ("collective.sweep", "incomplete", False)],
+)
+def test_a_sweep_that_only_missed_its_threshold_is_drawn(records, check, status, sound):
+    files = whole_run()
+    fact = collective("all_reduce", "across", 30.0, 0.1)
+    fact["status"] = status
+    fact["reasons"] = [{"check": check, "status": status, "seen": "x", "threshold": None, "remedy": None}]
+    put(files, "node1", fact)
+    _layouts, found = records(files)
+    (item,) = [item for item in found if item["op"] == "all_reduce" and item["scope"] == "across"]
+    assert item["sound"] is sound

@@ -63,7 +63,8 @@ def colours(layouts):
 def draw(layouts, collectives, links=(), judged=()):
     """Return ``[{name, title, caption, svg, png}]``, bytes for ``svg`` and ``png``; None when there is no data.
 
-    The arguments are records of ``report_records``. Only passing facts are drawn, and no negative control; a pair that
+    The arguments are records of ``report_records``. A collective is drawn when its numbers hold, also when they missed a
+    threshold, and no negative control is; a pair that
     left no number is shown as such. There is a plot of pairs only where pairs were measured.
     """
     usable = [item for item in layouts if item["usable"]]
@@ -73,9 +74,9 @@ def draw(layouts, collectives, links=(), judged=()):
         ("throughput_by_layout", "Throughput by layout", throughput, (usable, palette)),
         ("latency_by_layout", "TTFT and TPOT by layout", latency, (usable, palette)),
     ]
-    passing = [item for item in collectives if item["status"] in PASSING and not item["control"]]
+    drawn = [item for item in collectives if item["sound"] and not item["control"]]
     for op in ops:
-        mine = [item for item in passing if item["op"] == op]
+        mine = [item for item in drawn if item["op"] == op]
         makers.append(("bandwidth_%s" % op, "Bandwidth of %s against message size" % op, bandwidth, (op, mine)))
         makers.append(("latency_%s" % op, "Latency of %s against message size" % op, collective_latency, (op, mine)))
     pairs = [link for link in links if not link["ports"]]

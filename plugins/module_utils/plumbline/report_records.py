@@ -260,6 +260,7 @@ def collectives(data):
                 "op": named[0] if isinstance(named[0], str) else op or entry["name"],
                 "scope": named[1] if isinstance(named[1], str) else scope,
                 "status": entry_status(entry),
+                "sound": _sound(entry),
                 "backend": get(fact, "context", "backend"),
                 "tool": get(fact, "context", "tool"),
                 "interface": get(fact, "context", "interface"),
@@ -278,6 +279,12 @@ def collectives(data):
             }
         )
     return found
+
+
+def _sound(entry):
+    """Tell whether the sweep's numbers hold: the fact passed, or all that it missed is a threshold."""
+    bad = [item["check"] for item in entry_reasons(entry) if item["status"] not in PASSING + ("skipped",)]
+    return entry_status(entry) in PASSING or (bool(bad) and all(check.endswith(".baseline") for check in bad))
 
 
 def links(data):
