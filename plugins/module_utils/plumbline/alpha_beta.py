@@ -11,6 +11,8 @@ everywhere: the residuals, which are part of the result, say how far to trust it
 
 from __future__ import annotations
 
+import statistics
+
 LEAST_SIZES = 3  # two points always lie on a line, and their residual of zero would look like a proof
 
 
@@ -37,12 +39,6 @@ def _solve(points):
     return y0 / s0, 0.0
 
 
-def _median(values):
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
 def fit(points):
     """Fit ``[(size in bytes, time in µs)]``; None with fewer than three different sizes that have a time.
 
@@ -60,7 +56,7 @@ def fit(points):
     return {
         "alpha_us": float(f"{alpha:.6g}"),
         "beta_gbps": float(f"{1 / (slope * 1000):.6g}") if slope > 0 else None,
-        "residual_rel_median": round(_median(residuals), 6),
+        "residual_rel_median": round(statistics.median(residuals), 6),
         "residual_rel_max": round(max(residuals), 6),
         "sizes_used": len({size for size, _time in used}),
     }

@@ -14,6 +14,8 @@ import os
 import tempfile
 import time
 
+from ansible.module_utils.plumbline.files import read_text
+
 RECORD = "gpu_clocks.json"
 STATE_DIR = "/run/plumbline"
 
@@ -56,11 +58,7 @@ def drop(directory):
 
 def boot_id(root="/"):
     """Return the kernel's id of this boot, or None."""
-    try:
-        with open(os.path.join(root, "proc/sys/kernel/random/boot_id"), encoding="ascii") as stream:
-            return stream.read().strip()
-    except OSError:
-        return None
+    return read_text(os.path.join(root, "proc/sys/kernel/random/boot_id"))
 
 
 def driver_load(root="/"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 
 from ansible.module_utils.plumbline import alpha_beta
+from ansible.module_utils.plumbline.stats import quantile
 
 OPS = ("all_reduce", "sendrecv")
 SCOPES = ("within", "across")
@@ -32,19 +33,6 @@ def busbw_factor(op, ranks):
     if op == "sendrecv":
         return 1.0
     raise ValueError(f"unknown op {op!r}, expected one of {', '.join(OPS)}")
-
-
-def quantile(values, share):
-    """Return the ``share`` quantile (0..1) of ``values``, interpolating linearly as numpy does."""
-    if not values:
-        raise ValueError("no values to take a quantile of")
-    if not 0 <= share <= 1:
-        raise ValueError(f"a quantile's share lies in 0..1, got {share}")
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def significant(value):

@@ -20,6 +20,8 @@ import time
 import urllib.request
 from datetime import datetime, timezone
 
+from ansible.module_utils.plumbline.files import read_int, read_text
+
 # The chassis asset tag that every Azure virtual machine shows (Azure documentation, "Azure Instance Metadata
 # Service"; cloud-init uses the same one).
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
@@ -29,24 +31,6 @@ AZURE_METADATA = "http://169.254.169.254/metadata/instance/compute/vmSize?api-ve
 WRITABLE_FILESYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs")
 
 PROBE_BYTES = 1 << 20
-
-
-def read_text(path):
-    """Return the stripped text of ``path``, or None when it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read().strip()
-    except OSError:
-        return None
-
-
-def read_int(path):
-    """Return the integer in ``path``, or None: sysfs answers EINVAL for, say, the speed of a link that is down."""
-    text = read_text(path)
-    try:
-        return int(text) if text is not None else None
-    except ValueError:
-        return None
 
 
 def system(root="/"):

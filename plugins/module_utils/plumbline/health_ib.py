@@ -10,7 +10,7 @@ import os
 import re
 
 from ansible.module_utils.plumbline.fact import reason
-from ansible.module_utils.plumbline.health_evidence import read_int, read_text
+from ansible.module_utils.plumbline.files import read_int, read_text
 
 ACTIVE = "4: ACTIVE"
 # Carrier changes of an interface that came up once, with a margin for one restart of the driver during boot: each loss of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ansible.module_utils.plumbline import alpha_beta, collective
+from ansible.module_utils.plumbline.stats import quantile
 
 OUTLIER_SHARE = 0.05  # of the median: a value further away than this, and than 1.5 interquartile ranges, is an outlier
 
@@ -25,8 +26,8 @@ def _times(item):
     return dict(
         mean,
         min=round(min(times), 3),
-        median=round(collective.quantile(times, 0.5), 3),
-        p90=round(collective.quantile(times, 0.9), 3),
+        median=round(quantile(times, 0.5), 3),
+        p90=round(quantile(times, 0.9), 3),
         max=round(max(times), 3),
     )
 
@@ -53,8 +54,8 @@ def row(item, op, ranks, iterations):
 
 def spread(values):
     """Return the median, the range, and the outliers of bus bandwidths."""
-    median = collective.quantile(values, 0.5)
-    reach = 1.5 * (collective.quantile(values, 0.75) - collective.quantile(values, 0.25))
+    median = quantile(values, 0.5)
+    reach = 1.5 * (quantile(values, 0.75) - quantile(values, 0.25))
     reach = max(reach, OUTLIER_SHARE * median)
     outliers = sorted(value for value in values if abs(value - median) > reach)
     return {

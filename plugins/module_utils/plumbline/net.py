@@ -12,6 +12,8 @@ import socket
 import struct
 import subprocess
 
+from ansible.module_utils.plumbline.files import read_int
+
 SIOCGIFADDR = 0x8915  # linux/sockios.h: the IPv4 address of an interface
 
 
@@ -62,15 +64,6 @@ def interface_of(address):
         if ipv4_of(name) == address:
             return name
     return None
-
-
-def read_int(path):
-    """Return the integer in a file, None when the file or the number is not there."""
-    try:
-        with open(path, encoding="ascii") as text:
-            return int(text.read().strip())
-    except (OSError, ValueError):
-        return None
 
 
 def link_rate_gbit_s(interface, sys_net="/sys/class/net"):

@@ -138,24 +138,24 @@ def _counters_us(element):
     return counters
 
 
-def _sum_uncorrectable(element):
-    """Sum the uncorrectable counters below ``volatile`` or ``aggregate``; None when the driver gave none."""
-    seen = []
-    for child in element if element is not None else []:
-        if "uncorrectable" in child.tag:
-            seen.append(number(child.text))
-    seen = [item for item in seen if item is not None]
+def _sum(element, wanted):
+    """Sum the counters below ``element`` whose tag ``wanted`` accepts; None when the driver gave none."""
+    tags = element if element is not None else []
+    seen = [item for item in (number(child.text) for child in tags if wanted(child.tag)) if item is not None]
     return sum(seen) if seen else None
 
 
-def _sum_correctable(element):
-    """Sum the correctable counters below ``volatile``; None when the driver gave none."""
-    seen = []
-    for child in element if element is not None else []:
-        if child.tag.endswith("_correctable"):
-            seen.append(number(child.text))
-    seen = [item for item in seen if item is not None]
-    return sum(seen) if seen else None
+def _uncorrectable(tag):
+    return "uncorrectable" in tag
+
+
+def _correctable(tag):
+    return tag.endswith("_correctable")
+
+
+def _sram(tag):
+    """Accept the uncorrectable SRAM counters: one, or parity and SEC-DED on newer drivers."""
+    return tag.startswith("sram_uncorrectable")
 
 
 PCIE = "pci/pci_gpu_link_info/"
@@ -164,16 +164,6 @@ PCIE = "pci/pci_gpu_link_info/"
 def _first_number(gpu, base, *names):
     """Return the first of these values that the driver gives; older drivers lack the device's own."""
     return next((value for value in (number(gpu.findtext(base + name)) for name in names) if value is not None), None)
-
-
-def _sum_sram(element):
-    """Sum the uncorrectable SRAM counters (one, or parity and SEC-DED on newer drivers); None without one."""
-    seen = []
-    for child in element if element is not None else []:
-        if child.tag.startswith("sram_uncorrectable"):
-            seen.append(number(child.text))
-    seen = [item for item in seen if item is not None]
-    return sum(seen) if seen else None
 
 
 def _any_yes(gpu, *names):
@@ -212,12 +202,12 @@ def parse_xml(text):
                 # "None" is the driver's word for "nothing to do", not a missing value.
                 "recovery_action": value_or_none(gpu.findtext("gpu_recovery_action")),
                 "ecc_mode": value_or_none(gpu.findtext("ecc_mode/current_ecc")),
-                "ecc_volatile_corrected": _sum_correctable(gpu.find("ecc_errors/volatile")),
-                "ecc_volatile_uncorrected": _sum_uncorrectable(gpu.find("ecc_errors/volatile")),
-                "ecc_aggregate_uncorrected": _sum_uncorrectable(gpu.find("ecc_errors/aggregate")),
+                "ecc_volatile_corrected": _sum(gpu.find("ecc_errors/volatile"), _correctable),
+                "ecc_volatile_uncorrected": _sum(gpu.find("ecc_errors/volatile"), _uncorrectable),
+                "ecc_aggregate_uncorrected": _sum(gpu.find("ecc_errors/aggregate"), _uncorrectable),
                 "sram_threshold_exceeded": yes(gpu.findtext("ecc_errors/aggregate/sram_threshold_exceeded")),
                 "ecc_sram_corrected": number(gpu.findtext("ecc_errors/volatile/sram_correctable")),
-                "ecc_sram_uncorrected_ever": _sum_sram(gpu.find("ecc_errors/aggregate")),
+                "ecc_sram_uncorrected_ever": _sum(gpu.find("ecc_errors/aggregate"), _sram),
                 "repair_pending": _any_yes(gpu, "channel_repair_pending", "tpc_repair_pending"),
                 "unrepairable": yes(gpu.findtext("ecc_errors/unrepairable_memory")),
                 "remap_uncorrected": number(gpu.findtext("remapped_rows/remapped_row_unc")),

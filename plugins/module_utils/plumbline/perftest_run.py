@@ -9,6 +9,7 @@ import subprocess
 import time
 
 from ansible.module_utils.plumbline import collective_run, net, perftest
+from ansible.module_utils.plumbline.files import read_int
 
 # Where NHC keeps its CUDA build: on Azure's HPC images, and in its container (its AZ_NHC_ROOT).
 FOLDERS = ("/opt/azurehpc/test/azurehpc-health-checks/bin", "/azure-nhc/bin")
@@ -30,7 +31,7 @@ def find_ports(devices, sys_ib="/sys/class/infiniband"):
 
 def numa_node(port, sys_ib="/sys/class/infiniband"):
     """Return the NUMA node of a port's device where numactl can bind to it, else None."""
-    node = net.read_int(os.path.join(sys_ib, port.split("/")[0], "device", "numa_node"))
+    node = read_int(os.path.join(sys_ib, port.split("/")[0], "device", "numa_node"))
     return node if node is not None and node >= 0 and shutil.which("numactl") else None
 
 

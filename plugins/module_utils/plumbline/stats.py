@@ -25,7 +25,9 @@ def quantile(values, share):
     """Return the ``share`` (0..1) quantile of ``values``, linearly interpolated, as numpy's default does."""
     ordered = sorted(values)
     if not ordered:
-        raise ValueError("no values")
+        raise ValueError("no values to take a quantile of")
+    if not 0 <= share <= 1:
+        raise ValueError("a quantile's share lies in 0..1, got %s" % share)
     place = (len(ordered) - 1) * share
     low = math.floor(place)
     high = min(low + 1, len(ordered) - 1)
