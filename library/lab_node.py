@@ -8,10 +8,11 @@ module: lab_node
 short_description: Start, change or remove one node of the lab
 description:
   - A node is a process in its own network, mount, pid, uts and ipc namespaces, on an overlay of a shared root
-    filesystem and a disk of its own, that runs sshd. It outlives the Ansible run. What is true is read from the kernel.
-  - V(present) starts a node that is down, whose sshd does not answer or whose settings changed (its disk is kept unless
-    the disk's size, its kind or the root filesystem changed), and sets its link's rate without a restart.
-  - V(absent) ends the node and removes its link and its folder.
+    filesystem and a disk of its own, that runs sshd and, with O(engine), a Docker engine. It outlives the Ansible run.
+    What is true is read from the kernel.
+  - V(present) starts a node that is down, whose sshd or engine does not answer or whose settings changed (its disk is
+    kept unless the disk's size, its kind or the root filesystem changed), and sets its link's rate without a restart.
+  - V(absent) ends the node and removes its link, its cgroups and its folder.
 options:
   state:
     description: Whether the node should be there.
@@ -76,8 +77,16 @@ options:
   init:
     description: The script that becomes the node's first process.
     type: path
+  engine:
+    description: Folder with C(start-engine), which starts a Docker engine in the node; empty for none.
+    type: str
+    default: ""
+  image:
+    description: The engine's image, a folder that M(lab_image) made, mounted read-only at /opt/plumbline/image; empty for none.
+    type: str
+    default: ""
   timeout:
-    description: Seconds to wait for sshd.
+    description: Seconds to wait for sshd, and as many for the engine.
     type: int
     default: 30
 author: [Plumbline]
@@ -98,6 +107,8 @@ EXAMPLES = r"""
     authorized_key: /var/lib/plumbline-lab/lab/id_ed25519.pub
     rootfs: /root/.cache/plumbline/rootfs-0123456789ab
     init: /srv/plumbline/roles/lab/files/node-init.sh
+    engine: /srv/plumbline/roles/lab/files/engine
+    image: /root/.cache/plumbline/image-0123456789ab
 
 - name: Remove a node
   lab_node:
@@ -121,6 +132,7 @@ done:
   type: list
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -128,7 +140,7 @@ import socket
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab, lab_host
+from ansible.module_utils.plumbline import lab, lab_cgroups, lab_engine, lab_host, lab_store
 
 
 def answers(address, seconds):
@@ -143,6 +155,19 @@ def answers(address, seconds):
             return False
 
     return lab_host.wait_until(greets, seconds)
+
+
+def digest(folder):
+    """Return a digest of a folder's files, None for no folder."""
+    if not folder:
+        return None
+    found = hashlib.sha256()
+    for name in sorted(os.listdir(folder)):
+        if not os.path.isfile(os.path.join(folder, name)):
+            continue
+        with open(os.path.join(folder, name), "rb") as handle:
+            found.update(name.encode() + b"\0" + handle.read() + b"\0")
+    return found.hexdigest()
 
 
 class Node:
@@ -161,9 +186,9 @@ class Node:
         """Return what a running node cannot take over without a restart."""
         with open(self.want["init"], encoding="utf-8") as handle:
             script = handle.read()
-        keys = ("address", "prefix", "gateway", "rootfs", "env", "disk", "shm_size")
+        keys = ("address", "prefix", "gateway", "rootfs", "env", "disk", "shm_size", "image")
         wanted = {key: self.want[key] for key in keys}
-        return dict(wanted, disk_size=lab.parse_size(self.want["disk_size"]), init=script)
+        return dict(wanted, engine=digest(self.want["engine"]), disk_size=lab.parse_size(self.want["disk_size"]), init=script)
 
     def known(self):
         """Return the settings the node was started with, {} when there are none."""
@@ -184,6 +209,8 @@ class Node:
             why = "restart: its link %s is gone" % self.want["link"]
         elif not answers(self.want["address"], 2):
             why = "restart: its sshd did not answer at %s" % self.want["address"]
+        elif self.engine_lacks(pid, 5):
+            why = "restart: " + self.engine_lacks(pid, 0)
         if why:
             self.done.append(why)
             if not check_mode:
@@ -196,9 +223,18 @@ class Node:
                     handle.write(self.hosts_text())
         self.shape(check_mode)
 
+    def engine_lacks(self, pid, seconds):
+        """Return what the node's engine lacks after at most ``seconds``, None when nothing or when it should have none."""
+        if not self.want["engine"]:
+            return None
+        expected = lab_store.recorded(self.want["image"]) if self.want["image"] else (None, None)
+        lab_host.wait_until(lambda: lab_engine.lacks(pid, *expected) is None, seconds)
+        return lab_engine.lacks(pid, *expected)
+
     def start(self, known, wanted):
         """Start the node from nothing or from what was left of it."""
         lab_host.stop_node(self.dir, self.want["address"])
+        lab_cgroups.remove(self.want["link"])
         lab_host.delete_link(self.want["link"])
         lab_host.release_loops(self.dir)
         os.makedirs(self.dir, mode=0o755, exist_ok=True)
@@ -243,6 +279,9 @@ class Node:
             "NODE_DISK": wanted["disk"],
             "NODE_SIZE": str(wanted["disk_size"]),
             "NODE_SHM": str(lab.parse_size(wanted["shm_size"])),
+            "NODE_ENGINE": self.want["engine"],
+            "NODE_IMAGE": wanted["image"],
+            "NODE_CGROUP": lab_cgroups.PREFIX + self.want["link"],
         }
         argv = ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--propagation", "private"]
         with open(self.path("init.log"), "wb") as log:
@@ -262,6 +301,14 @@ class Node:
         self.connect(pid)
         if not answers(self.want["address"], self.want["timeout"]):
             raise lab_host.HostError(self.failure("has no sshd answering after %d s" % self.want["timeout"]))
+        lacks = self.engine_lacks(pid, self.want["timeout"])
+        if lacks:
+            log = lab_host.read("/proc/%d/root/var/log/dockerd.log" % pid).strip().splitlines()
+            words = "\n".join(log[-8:]) or "nothing"
+            raise lab_host.HostError(
+                "node %s: %s after %d s (set lab_docker: false to do without). Its log, /var/log/dockerd.log, ends with:\n%s"
+                % (self.want["name"], lacks, self.want["timeout"], words)
+            )
 
     def failure(self, what):
         """Return a sentence with the last words of the node's start."""
@@ -301,13 +348,14 @@ class Node:
 
     def absent(self, check_mode):
         """Remove the node."""
-        running = bool(lab_host.marked(self.dir))
-        if running or os.path.lexists(self.dir):
+        cgroups = lab_cgroups.left(self.want["link"]) if self.want["link"] else []
+        if cgroups or lab_host.marked(self.dir) or os.path.lexists(self.dir):
             self.done.append("remove")
             if not check_mode:
                 address = self.want["address"] or self.known().get("address") or "0.0.0.0"
                 lab_host.stop_node(self.dir, address)
                 if self.want["link"]:
+                    lab_cgroups.remove(self.want["link"])
                     lab_host.delete_link(self.want["link"])
                 lab_host.release_loops(self.dir)
                 lab_host.remove_tree(self.dir)
@@ -355,6 +403,8 @@ def main():
             "disk_size": {"type": "str", "default": "6G"},
             "shm_size": {"type": "str", "default": "4G"},
             "init": {"type": "path"},
+            "engine": {"type": "str", "default": ""},
+            "image": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 30},
         },
         required_if=[("state", "present", needed)],

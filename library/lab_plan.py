@@ -8,7 +8,8 @@ module: lab_plan
 short_description: Names, addresses and rates of a lab's nodes, and what this machine lacks for it
 description:
   - Works out the lab from its variables and checks the machine by trying - in private namespaces that leave nothing
-    behind - what the lab needs (root, overlay, network namespaces, tc's tbf, loop devices, commands, disk space).
+    behind - what the lab needs (root, overlay, network namespaces, tc's tbf, loop devices, commands, disk space,
+    cgroups for the nodes' Docker engines).
   - Changes nothing; fails with the list of what is missing.
 options:
   name:
@@ -48,6 +49,11 @@ options:
     type: str
     choices: [auto, loop, tmpfs]
     default: auto
+  docker:
+    description: Whether nodes get a Docker engine; V(auto) where this machine's cgroups allow it.
+    type: str
+    choices: [auto, "true", "false"]
+    default: auto
   cached:
     description: True when root filesystem and environment are in the cache, so that building tools are not needed.
     type: bool
@@ -73,7 +79,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: bridge, controller, prefix, subnet, disk, surplus and nodes (name, index, address, link, link_rate).
+  description: >-
+    bridge, controller, prefix, subnet, disk, surplus, docker (whether nodes get an engine), docker_lacks (why this machine
+    cannot carry one, null when it can or was not asked) and nodes (name, index, address, link, link_rate).
   returned: success
   type: dict
 missing:
@@ -87,7 +95,7 @@ import shutil
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab, lab_host
+from ansible.module_utils.plumbline import lab, lab_cgroups, lab_host
 
 # command -> Debian package
 COMMANDS = {
@@ -154,6 +162,9 @@ def lacks(params):
             if words and disk == "loop":
                 missing.append("loop devices: %s (modprobe loop, or set lab_disk: tmpfs)" % words)
             disk = "tmpfs" if words else "loop"
+    words = lab_cgroups.lacks() if params["docker"] == "true" else None
+    if words:
+        missing.append("cgroups for the nodes' Docker engines: %s (mount them, or set lab_docker: false)" % words)
     if params["need_bytes"]:
         folder = params["cache_dir"]
         while not os.path.isdir(folder):
@@ -187,6 +198,7 @@ def main():
             "cache_dir": {"type": "path", "required": True},
             "need_bytes": {"type": "int", "default": 0},
             "disk": {"type": "str", "choices": ["auto", "loop", "tmpfs"], "default": "auto"},
+            "docker": {"type": "str", "choices": ["auto", "true", "false"], "default": "auto"},
             "cached": {"type": "bool", "default": False},
             "link_check": {"type": "bool", "default": True},
         },
@@ -210,6 +222,8 @@ def main():
                 msg="lab_subnet %s is in use on this machine: %s. Set lab_subnet to a free private network."
                 % (plan["subnet"], "; ".join(taken))
             )
+    plan["docker_lacks"] = lab_cgroups.lacks() if params["docker"] == "auto" else None
+    plan["docker"] = params["docker"] != "false" and plan["docker_lacks"] is None
     plan["surplus"] = sorted(present(params) - {node["name"] for node in plan["nodes"]})
     module.exit_json(changed=False, plan=plan)
 

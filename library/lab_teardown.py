@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lab_teardown
-short_description: Remove a lab - its processes, links, bridge, loop devices and files
+short_description: Remove a lab - its processes, cgroups, links, bridge, loop devices and files
 description:
   - Works from what is there, not from what was planned, so that it also removes a lab that was started with other
     settings or half started. The download cache stays.
@@ -40,7 +40,7 @@ import os
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab, lab_host
+from ansible.module_utils.plumbline import lab, lab_cgroups, lab_host
 
 
 def nodes_of(folder):
@@ -75,6 +75,11 @@ def teardown(name, folder, check_mode):
         done.append("node " + os.path.basename(node))
         if not check_mode:
             lab_host.stop_node(node, address_of(node))
+    pattern = lab.check_name(name) + "h[0-9]+"
+    if lab_cgroups.left(pattern):
+        done.append("cgroups of its engines")
+        if not check_mode:
+            lab_cgroups.remove(pattern)
     for link in lab_host.links(name):
         done.append("link " + link)
         if not check_mode:

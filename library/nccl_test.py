@@ -190,6 +190,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline import collective, collective_size, nccl_command, nccl_judge, nccl_output, nccl_run, net, transport
 from ansible.module_utils.plumbline.fact import Measurement
+from ansible.module_utils.plumbline.scrub import scrub_text
 
 
 def wrong_argument(args):
@@ -372,7 +373,7 @@ def keep(args, name, run, text, document):
     os.makedirs(args["output_dir"], exist_ok=True)
     stem = os.path.join(args["output_dir"], "%s.%s" % (name, run["what"].replace(" ", "_")))
     with open(stem + ".txt", "w", encoding="utf-8") as stream:
-        stream.write(nccl_output.scrub_text(text))
+        stream.write(scrub_text(text))
     if document is not None:
         with open(stem + ".json", "w", encoding="utf-8") as stream:
             json.dump(nccl_output.scrubbed(document), stream, indent=1)
@@ -389,7 +390,7 @@ def execute(args, ready, runs, env, folder, fact):
             shown = shlex.join(argv)
             if ready["launcher"] == "none":
                 shown = " ".join("%s=%s" % (key, shlex.quote(value)) for key, value in sorted(env.items())) + " " + shown
-            fact.command = nccl_output.scrub_text(shown)
+            fact.command = scrub_text(shown)
         status, took_s, text = nccl_run.run(argv, whole_env, folder, deadline - time.monotonic())
         document, problem = nccl_run.document(text, run["json"], folder)
         result = nccl_output.combined(text, document)
@@ -431,7 +432,7 @@ def measure(args, fact, ready, folder):
     fact.context.update(
         interface=interface,
         launcher=ready["launcher"],
-        environment={key: nccl_output.scrub_text(value) for key, value in sorted(env.items())},
+        environment={key: scrub_text(value) for key, value in sorted(env.items())},
         nccl_version=first["nccl_version"] or found["nccl_version"],
         nccl_tests_version=first["tests_version"],
         output_format=first["format"],

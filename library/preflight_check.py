@@ -27,6 +27,9 @@ options:
     description: Value of C(vllm_serve_layouts).
     type: raw
     default: []
+  runtime: {description: Value of C(vllm_serve_runtime)., type: str, default: host}
+  image: {description: Value of C(vllm_serve_image)., type: str, default: ""}
+  image_pull: {description: Value of C(vllm_serve_image_pull)., type: str, default: missing}
   packages:
     description: Python packages that the controller must have.
     type: list
@@ -75,6 +78,9 @@ def main():
             "nodes": {"type": "list", "elements": "dict", "required": True, "options": node},
             "expected_nodes": {"type": "int", "default": 0},
             "layouts": {"type": "raw", "default": []},
+            "runtime": {"type": "str", "default": "host"},
+            "image": {"type": "str", "default": ""},
+            "image_pull": {"type": "str", "default": "missing"},
             "packages": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -82,6 +88,7 @@ def main():
     given = module.params
     problems = preflight.inventory_problems(given["nodes"], given["expected_nodes"])
     problems += preflight.layout_problems(given["layouts"] or [], len(given["nodes"]))
+    problems += preflight.image_problems(given["runtime"], given["image"], given["image_pull"])
     problems += preflight.package_problems(given["packages"], sys.executable)
     result = {"changed": False, "problems": problems, "nodes": len(given["nodes"])}
     if problems:

@@ -21,6 +21,7 @@ options:
   memory_bytes: {description: Memory that Ray may schedule; without it each raylet claims all of the machine., type: int, required: true}
   object_store_bytes: {description: Size of Ray's shared-memory object store., type: int, required: true}
   env: {description: Environment for Ray and the workers it starts., type: dict, default: {}}
+  container: {description: Running container to start Ray in; empty for this machine itself., type: str, default: ""}
   work_dir: {description: Folder for the log., type: path, required: true}
   timeout_s: {description: Seconds to wait for the raylet., type: int, default: 60}
 author: [Plumbline]
@@ -53,8 +54,8 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline import processes
-from ansible.module_utils.plumbline.net import interface_of
-from ansible.module_utils.plumbline.vllm_command import printable, ray_argv
+from ansible.module_utils.plumbline.runtime import Runtime, RuntimeProblem
+from ansible.module_utils.plumbline.vllm_command import AddressUnknown, node_environment, printable, ray_argv
 
 
 def raylet_of(serve_id):
@@ -97,6 +98,7 @@ def main():
             "memory_bytes": {"type": "int", "required": True},
             "object_store_bytes": {"type": "int", "required": True},
             "env": {"type": "dict", "default": {}},
+            "container": {"type": "str", "default": ""},
             "work_dir": {"type": "path", "required": True},
             "timeout_s": {"type": "int", "default": 60},
         },
@@ -108,32 +110,24 @@ def main():
         args["memory_bytes"], args["object_store_bytes"],
     )  # fmt: skip
     log = os.path.join(args["work_dir"], "ray-%s.log" % args["role"])
-    env = dict(args["env"], VLLM_HOST_IP=args["node_ip"])
-    interface = interface_of(args["node_ip"])
-    if interface is None:
-        module.fail_json(msg="no interface of this node has the address %s: check ansible_host" % args["node_ip"])
-    for key in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"):
-        env.setdefault(key, interface)
+    try:
+        env = node_environment(args["env"], args["node_ip"])
+    except AddressUnknown as error:
+        module.fail_json(msg=str(error))
     result = {"command": printable(argv, env), "log": log, "started": False, "changed": False}
 
     if raylet_of(args["serve_id"]):
         module.exit_json(**dict(result, started=True, pid=processes.marked(args["serve_id"])[0]))
     if module.check_mode:
         module.exit_json(**dict(result, changed=True))
-    if not os.access(args["program"], os.X_OK):
-        module.fail_json(
-            msg="%s is not there. Ray left vLLM's dependencies at 0.18: install ray in the serving environment, "
-            "or use executor: mp" % args["program"],
-            **result,
-        )
     try:
-        pid = processes.start(argv, args["serve_id"], processes.base_environment(env), log)
-    except OSError as error:
+        pid = Runtime(args["container"]).start(argv, args["serve_id"], env, log)
+    except (OSError, RuntimeProblem) as error:
         module.fail_json(msg="Ray cannot be started: %s" % error, **result)
 
     deadline = time.monotonic() + args["timeout_s"]
     while time.monotonic() < deadline:
-        if not processes.is_running(pid):
+        if pid is None or not processes.is_running(pid):
             module.fail_json(msg="Ray ended while starting: %s" % tail(log), **result)
         if raylet_of(args["serve_id"]) and reachable(args["head_address"], args["port"]):
             module.exit_json(**dict(result, started=True, changed=True, pid=pid))

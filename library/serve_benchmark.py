@@ -15,7 +15,13 @@ description:
     the lock was there before, under load and after. Throttled is C(degraded), a lost lock C(failed).
   - When the server dies the client is ended, what the runs before measured is kept, and the fact is C(failed) with the reason.
 options:
-  program: {description: Path of the C(vllm) command., type: path, required: true}
+  program: {description: Path of the C(vllm) command\, or its name in a container., type: str, required: true}
+  container: {description: Running container to run the client in; empty for this machine itself., type: str, default: ""}
+  node_addresses:
+    description: Addresses of the layout's nodes, the head first. A run ends when the connections of one of the others are gone.
+    type: list
+    elements: str
+    default: []
   layout: {description: The layout as given to M(vllm_server)., type: dict, required: true}
   url: {description: Base URL of the server., type: str, required: true}
   model: {description: Folder of the model\, for its tokenizer., type: path, required: true}
@@ -75,12 +81,12 @@ fact: {description: The C(benchmark) fact; see docs/facts.md., type: dict, retur
 
 import json
 import os
-import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import clocks_window, processes, transport_serving, vllm_bench, vllm_log
+from ansible.module_utils.plumbline import clocks_window, peers, processes, transport_serving, vllm_bench, vllm_log
 from ansible.module_utils.plumbline.fact import Measurement
+from ansible.module_utils.plumbline.runtime import Runtime
 from ansible.module_utils.plumbline.stats import summary
 from ansible.module_utils.plumbline.vllm_command import printable
 
@@ -110,26 +116,24 @@ def client_argv(args, seed, result_file):
 
 
 def run_client(args, argv, log_path):
-    """Run the client until it ends; raise :class:`RunFailed` when the server dies or the time is over."""
+    """Run the client until it ends; raise :class:`RunFailed` when the server or a node is lost or the time is over."""
+    others = peers.Watch(args["node_addresses"][1:])
     with open(log_path, "wb") as log:
-        client = subprocess.Popen(
-            argv,
-            env=processes.base_environment(args["env"]),
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd="/",
-        )  # fmt: skip
+        client = Runtime(args["container"]).client(argv, args["env"], log)
         started = time.monotonic()
         try:
             while client.poll() is None:
                 if not processes.is_running(args["server_pid"]):
                     raise RunFailed("the server (pid %d) ended during the run" % args["server_pid"])
+                lost = others.lost()
+                if lost:
+                    raise RunFailed(lost)
                 if time.monotonic() - started > args["timeout_s"]:
                     raise RunFailed("the run did not end within %d s" % args["timeout_s"])
                 time.sleep(0.1)
         finally:
-            if client.poll() is None:
-                client.kill()
-            client.wait()
-    return client.returncode
+            status = client.end()
+    return status
 
 
 def log_tail(path):
@@ -197,7 +201,9 @@ def main():
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "program": {"type": "path", "required": True},
+            "program": {"type": "str", "required": True},
+            "container": {"type": "str", "default": ""},
+            "node_addresses": {"type": "list", "elements": "str", "default": []},
             "layout": {"type": "dict", "required": True},
             "url": {"type": "str", "required": True},
             "model": {"type": "path", "required": True},

@@ -19,6 +19,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAME, SUBNET = "labu", "10.97.0.0/16"
 DIR = Path("/var/lib/plumbline-lab/labu")
+IMAGE = "plumbline/vllm-cpu:lab"
 NODES = {"labu1": "10.97.0.11", "labu2": "10.97.0.12"}
 
 pytestmark = [
@@ -101,9 +102,10 @@ def traces():
     links = [entry.name for entry in Path("/sys/class/net").iterdir() if entry.name.startswith(NAME)]
     loops = [str(path) for path in Path("/sys/block").glob("loop*/loop/backing_file") if NAME in path.read_text()]
     files = [str(DIR)] if DIR.exists() else []
+    cgroups = [str(path) for path in Path("/sys/fs/cgroup").rglob("plumbline-*") if path.name.startswith(f"plumbline-{NAME}h")]
     routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=True).stdout
     routes = [line for line in routes.splitlines() if line.startswith("10.97.")]
-    return {"processes": processes, "mounts": mounts, "links": links, "loops": loops, "files": files, "routes": routes}
+    return {"processes": processes, "mounts": mounts, "links": links, "loops": loops, "files": files, "routes": routes, "cgroups": cgroups}
 
 
 def nothing(found):
@@ -121,6 +123,7 @@ def test_check_mode_on_a_machine_with_nothing_changes_nothing(play, tmp_path):
     run = play("lab_up.yml", "--check", lab_cache_dir=str(tmp_path / "cache")).good()
     assert [item["changed"] for item in run.results("lab_rootfs")] == [True]
     assert [item["changed"] for item in run.results("lab_env")] == [True]
+    assert [item["changed"] for item in run.results("lab_image")] == [True]
     assert [item["done"] for item in run.results("lab_node")] == [["start"], ["start"]]
     assert nothing(traces())
     assert list(tmp_path.iterdir()) == []
@@ -181,6 +184,51 @@ class TestLife:
         assert ssh("labu1", f'{binaries}/python -c "{plugin}"') == "['vllm_cpu_cluster.platform.CpuClusterPlatform']"
         assert ssh("labu1", "touch /opt/plumbline/vllm/x 2>/dev/null || echo refused") == "refused"
         assert "torch-2.13.0" in ssh("labu1", "cat /opt/plumbline/vllm/torch-source.txt")
+
+    def test_each_node_has_an_engine_with_the_same_image(self):
+        ids = {ssh(name, f"docker image inspect --format '{{{{.Id}}}}' {IMAGE}") for name in NODES}
+        assert len(ids) == 1
+        assert ids.pop().startswith("sha256:")
+        # The image takes none of the node's disk: only its records are there.
+        assert int(ssh("labu1", "du -sm /var/lib/docker").split()[0]) < 50
+        assert ssh("labu1", "docker network ls --format '{{.Driver}}'").split() == ["host", "null"]
+
+    def test_a_container_runs_vllm_on_the_nodes_network(self):
+        argv = "docker run --rm --network host --ipc host --privileged --ulimit memlock=-1 --ulimit stack=67108864 --gpus all"
+        code = "import os, socket, ray, vllm, torch, vllm._C; print(ray.__version__, torch.__version__, socket.gethostname())"
+        out = ssh("labu1", f"{argv} --entrypoint python {IMAGE} -c '{code}' 2> /dev/null").splitlines()[-1].split()
+        assert out[1].startswith("2.13.0")
+        assert out[2] == "labu1"
+        assert ssh("labu1", "tail -n 1 /var/log/nvidia-hook-stand-in.log").endswith("prestart NVIDIA_VISIBLE_DEVICES=all")
+        assert ssh("labu1", f"docker image inspect --format '{{{{json .Config.Entrypoint}}}}' {IMAGE}") == '["vllm","serve"]'
+        assert ssh("labu1", f"docker run --rm --network host --entrypoint touch {IMAGE} /opt/plumbline/vllm/mine && echo own") == "own"
+        assert ssh("labu1", "test -e /opt/plumbline/vllm/mine || echo clean") == "clean"
+
+    def test_ansible_manages_a_container_and_killing_it_leaves_nothing(self, play):
+        words = "name=serve image=%s pull=never entrypoint=sleep command=1000 network_mode=host ipc_mode=host" % IMAGE
+
+        def container(state):
+            argv = ["ansible", "-i", str(play.inventory), "labu2", "-m", "community.docker.docker_container", "-a"]
+            done = subprocess.run(
+                [*argv, f"{words} state={state}"], capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
+            )
+            return done.stdout.splitlines()[0].split(" ")[2]
+
+        assert [container("started"), container("started")] == ["CHANGED", "SUCCESS"]
+        ssh("labu2", "docker exec -d serve sh -c 'sleep 2000 & sleep 2000'; docker kill serve")
+        assert ssh("labu2", "pgrep -cx sleep || true") == "0"
+        assert ssh("labu2", "grep -c /merged /proc/mounts || true") == "0"
+        assert container("absent") == "CHANGED"
+        assert ssh("labu2", "docker ps -aq") == ""
+
+    def test_an_engine_that_died_is_started_again_with_its_containers(self, play):
+        ssh("labu1", f"docker run -d --name kept --network host --entrypoint sleep {IMAGE} 1000; kill -9 $(cat /run/docker.pid)")
+        ssh("labu2", f"docker rmi --force {IMAGE}")
+        run = play("lab_up.yml", lab_link_rate="200mbit").good()
+        done = [item["done"][0] for item in run.results("lab_node")]
+        assert done == ["restart: its Docker engine did not answer", f"restart: its Docker engine lacks the image {IMAGE}"]
+        assert ssh("labu1", "docker ps -a --format '{{.Names}} {{.State}}'") == "kept exited"
+        assert ssh("labu2", f"docker image inspect --format '{{{{.Id}}}}' {IMAGE}").startswith("sha256:")
 
     def test_a_second_up_changes_nothing(self, play):
         started = time.monotonic()
@@ -247,6 +295,8 @@ class TestLife:
 
     def test_down_leaves_nothing(self, play):
         ssh("labu1", "setsid sleep 1000 > /dev/null 2>&1 < /dev/null &")
+        ssh("labu1", f"docker run -d --network none --pid host --entrypoint sleep {IMAGE} 1000")
+        assert len(traces()["cgroups"]) > 0
         assert not nothing(traces())
         run = play("lab_down.yml").good()
         assert run.changed > 0

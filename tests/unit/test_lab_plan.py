@@ -7,7 +7,7 @@ import lab_plan
 import pytest
 from ansible.module_utils.plumbline import lab
 
-PARAMS = {"cached": False, "disk": "auto", "need_bytes": 0, "cache_dir": "/nonexistent/cache"}
+PARAMS = {"cached": False, "disk": "auto", "docker": "auto", "need_bytes": 0, "cache_dir": "/nonexistent/cache"}
 
 
 @pytest.fixture
@@ -71,3 +71,12 @@ def test_no_room(capable):
     capable()
     [message] = lab_plan.lacks(dict(PARAMS, need_bytes=2**60))[0]
     assert "free for /nonexistent/cache, expected 1073741824.0 GiB" in message
+
+
+def test_no_cgroups_for_engines_is_refused_only_where_engines_were_asked_for(capable, monkeypatch):
+    capable()
+    monkeypatch.setattr(lab_plan.lab_cgroups, "lacks", lambda: "no cgroups are mounted at /sys/fs/cgroup")
+    assert lab_plan.lacks(PARAMS) == ([], "loop")
+    [message] = lab_plan.lacks(dict(PARAMS, docker="true"))[0]
+    assert "no cgroups are mounted at /sys/fs/cgroup" in message
+    assert "lab_docker: false" in message

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.plumbline import nccl_output
+from ansible.module_utils.plumbline.scrub import scrub_text
 
 ROOT = Path(__file__).resolve().parent.parent / "captures"
 REAL, COMPOSED = ROOT / "h200", ROOT / "nccl_composed"
@@ -165,7 +166,7 @@ def test_the_environment_is_never_kept(path):
 
 def test_secrets_in_text_are_taken_out():
     line = "vm:1:1 [0] NCCL INFO x\nHF_TOKEN=hf_abcdefghijkl\n-x MY_API_KEY=123 -x NCCL_NET=IB password: hunter2 ghp_1234567890abc\n"
-    kept = nccl_output.scrub_text(line)
+    kept = scrub_text(line)
     for secret in ("hf_abcdefghijkl", "123 ", "hunter2", "ghp_1234567890abc"):
         assert secret not in kept
     assert "NCCL_NET=IB" in kept and "NCCL INFO x" in kept

@@ -58,7 +58,6 @@ def test_one_address_with_two_ports_is_two_machines():
         ({"tp": 3, "pp": 1}, ["tp 3 × pp 1", "2 nodes"]),
         ({"nodes": 4, "pp": 4}, ["needs 4 nodes, the inventory has 3"]),
         ({"executor": "mpi"}, ["'mpi'", "ray or mp"]),
-        ({"executor": "mp"}, ["one node only", "use ray"]),
         ({"exectuor": "ray"}, ["'exectuor'", "did you mean executor?"]),
         ({"zzz": 1}, ["unknown key 'zzz'", "expected env, executor"]),
         ({"extra_args": "--x"}, ["extra_args is '--x'", "a list"]),
@@ -115,3 +114,14 @@ def test_node_python(capsys):
     old = run_module(preflight_node, capsys, python_min="9.1")
     assert old["failed"] and "expected at least 9.1" in old["msg"] and "ansible_python_interpreter" in old["msg"]
     assert "expected a version" in run_module(preflight_node, capsys, python_min="three")["msg"]
+
+
+def test_images_are_pinned_by_digest_or_on_the_nodes_already():
+    digest = "vllm/vllm-openai@sha256:" + "0" * 64
+    assert preflight.image_problems("host", "", "missing") == []
+    assert preflight.image_problems("docker", digest, "missing") == []
+    assert preflight.image_problems("docker", "sha256:" + "0" * 64, "missing") == []
+    assert preflight.image_problems("docker", "plumbline/vllm-cpu:lab", "never") == []
+    assert "not pinned" in preflight.image_problems("docker", "vllm/vllm-openai:latest", "missing")[0]
+    assert "not set" in preflight.image_problems("docker", "", "never")[0]
+    assert "podman" in preflight.image_problems("podman", digest, "missing")[0]

@@ -18,6 +18,8 @@ import json
 import math
 import re
 
+from ansible.module_utils.plumbline.scrub import scrub_text
+
 PLACEMENTS = ("out_of_place", "in_place")
 
 # One NCCL log line: host:pid:tid [device] NCCL INFO ..., or since 2.27 with a timestamp in front of it.
@@ -185,15 +187,6 @@ def _clean(value):
     if isinstance(value, list):
         return [_clean(item) for item in value]
     return scrub_text(value) if isinstance(value, str) else value
-
-
-SECRET = re.compile(r"\b([A-Za-z_]*(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL)[A-Za-z_]*)(=|: )(\S+)", re.I)
-SHAPES = re.compile(r"\b(?:hf_|ghp_|gho_|glpat-|sk-)[A-Za-z0-9_-]{8,}")
-
-
-def scrub_text(text):
-    """Return text with the values of variables that look like secrets, and what looks like a token, taken out."""
-    return SHAPES.sub("[scrubbed]", SECRET.sub(r"\1\2[scrubbed]", text))
 
 
 def _json_placement(item, timed):

@@ -139,12 +139,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def port_error(port):
-    """Return why a TCP port of this node cannot be listened on, None when it can."""
+def port_error(port, address=""):
+    """Return why a TCP port of this node, or of one of its addresses, cannot be listened on; None when it can."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind((address, port))
         except OSError as error:
             return str(error)
     return None

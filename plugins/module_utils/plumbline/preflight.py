@@ -9,6 +9,8 @@ import re
 from ansible.module_utils.plumbline.vllm_command import LAYOUT_KEYS
 
 EXECUTORS = ("ray", "mp")
+RUNTIMES = ("host", "docker")
+DIGEST = re.compile(r"(?:^|@)sha256:[0-9a-f]{64}$")
 REQUIRED_KEYS = ("name", "tp", "pp", "nodes", "executor")
 NAME = re.compile(r"[a-z0-9_]+")
 
@@ -100,12 +102,27 @@ def _one_layout(layout, node_count):
         )
     if "nodes" in sizes and node_count and sizes["nodes"] > node_count:
         found.append("needs %d nodes, the inventory has %d" % (sizes["nodes"], node_count))
-    if executor == "mp" and sizes.get("nodes", 1) > 1:
-        found.append("executor mp serves on one node only; for %d nodes use ray" % sizes["nodes"])
     for key, kind, words in (("extra_args", list, "a list of arguments"), ("env", dict, "a mapping of variables")):
         if layout.get(key) is not None and not isinstance(layout[key], kind):
             found.append("%s is %r, expected %s" % (key, layout[key], words))
     return found
+
+
+def image_problems(runtime, image, pull):
+    """Check what a run in containers is given: ``vllm_serve_runtime``, ``vllm_serve_image``, ``vllm_serve_image_pull``."""
+    if runtime not in RUNTIMES:
+        return ["vllm_serve_runtime is %r, expected %s" % (runtime, " or ".join(RUNTIMES))]
+    if runtime != "docker":
+        return []
+    look_up = "look it up with `docker buildx imagetools inspect <name>:<tag>` and write <name>@sha256:<64 digits>"
+    if not image:
+        return ["vllm_serve_runtime is docker and vllm_serve_image is not set: %s" % look_up]
+    if pull != "never" and not DIGEST.search(image):
+        return [
+            "vllm_serve_image is %r, not pinned by a digest, so that two nodes or two days may get two images: %s;"
+            " or set vllm_serve_image_pull: never when the image is on the nodes already" % (image, look_up)
+        ]
+    return []
 
 
 def package_problems(packages, python):

@@ -35,6 +35,15 @@ def is_running(pid):
         return False
 
 
+def parent_of(pid):
+    """Return the parent's pid, 0 when ``pid`` is gone or its parent lies outside of this pid namespace."""
+    try:
+        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as stream:
+            return int(stream.read().rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 def command_of(pid):
     """Return the command line of ``pid`` (a title that the process gave itself, cut to 120 characters)."""
     try:

@@ -30,16 +30,14 @@ class RayProbeError(Exception):
     """The cluster did not answer; the text says how."""
 
 
-def probe(python, address, node_ip, env, timeout_s=60.0):
+def probe(runtime, python, address, node_ip, env, timeout_s=60.0):
     """Return ``{"nodes": [...], "workers": [[class, address, pid], ...], "placement_groups": [state, ...]}``.
 
-    ``address`` is ``host:port`` of the head. Raises :class:`RayProbeError` when there is no answer in ``timeout_s`` seconds.
+    ``runtime`` is the ``runtime.Runtime`` that has ``python``, ``address`` is ``host:port`` of the head. Raises
+    :class:`RayProbeError` when there is no answer in ``timeout_s`` seconds.
     """
     try:
-        done = subprocess.run(
-            [python, "-c", PROBE, address, node_ip],
-            env=env, capture_output=True, text=True, timeout=timeout_s, check=False,
-        )  # fmt: skip
+        done = runtime.run([python, "-c", PROBE, address, node_ip], env, timeout_s)
     except subprocess.TimeoutExpired:
         raise RayProbeError("Ray at %s did not answer within %.0f s" % (address, timeout_s)) from None
     except OSError as error:

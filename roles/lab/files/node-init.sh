@@ -6,6 +6,9 @@
 #   NODE_ROOTFS         the shared root, read only NODE_ENV     the shared vLLM environment, "" for none
 #   NODE_DISK           "loop" or "tmpfs"          NODE_SIZE    size of its disk, bytes
 #   NODE_SHM            size of its /dev/shm, bytes
+#   NODE_ENGINE         folder with start-engine, "" for no Docker engine
+#   NODE_IMAGE          the shared image for it, "" for none
+#   NODE_CGROUP         the cgroup, from the top, of its containers
 # Everything mounted here lives in the node's mount namespace: when PID 1 dies, all of it is gone.
 set -eu
 umask 022
@@ -32,6 +35,20 @@ mount --bind "$state/docker" var/lib/docker # an engine in the node cannot keep 
 if [ -n "$NODE_ENV" ]; then
     mount --bind "$NODE_ENV" opt/plumbline/vllm
     mount -o remount,bind,ro opt/plumbline/vllm
+fi
+
+rm -rf usr/local/lib/plumbline-engine
+if [ -n "$NODE_ENGINE" ]; then
+    mkdir -p usr/local/lib usr/local/sbin
+    cp -R "$NODE_ENGINE" usr/local/lib/plumbline-engine
+    chmod -R u=rwX,go=rX usr/local/lib/plumbline-engine
+    echo "$NODE_CGROUP" > usr/local/lib/plumbline-engine/cgroup
+    ln -sf /usr/local/lib/plumbline-engine/start-engine usr/local/sbin/start-engine
+fi
+if [ -n "$NODE_IMAGE" ]; then
+    mkdir -p opt/plumbline/image
+    mount --bind "$NODE_IMAGE" opt/plumbline/image
+    mount -o remount,bind,ro opt/plumbline/image
 fi
 
 mount -t proc proc proc
@@ -78,14 +95,15 @@ SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.
 Subsystem sftp internal-sftp
 CONFIG
 
-# PID 1: starts sshd, runs /etc/lab.rc if there is one, and reaps orphans. It does not restart sshd: a node whose
-# sshd died is a case that Plumbline must report. `lab_up` starts such a node again.
+# PID 1: starts sshd and the Docker engine, runs /etc/lab.rc if there is one, and reaps orphans. It restarts none of
+# them: a node whose sshd died is a case that Plumbline must report. `lab_up` starts such a node again.
 cat > run/plumbline-init <<'INIT'
 #!/bin/sh
 limit=$(ulimit -Hn)
 [ "$limit" = unlimited ] || [ "$limit" -gt 65536 ] && limit=65536
 ulimit -n "$limit"
 /usr/sbin/sshd -D -e -f /etc/ssh/lab_sshd_config < /dev/null >> /var/log/sshd.log 2>&1 &
+[ ! -e /usr/local/lib/plumbline-engine ] || start-engine < /dev/null >> /var/log/dockerd.log 2>&1 &
 [ ! -x /etc/lab.rc ] || /etc/lab.rc < /dev/null >> /var/log/lab.rc.log 2>&1 &
 while :; do
     wait

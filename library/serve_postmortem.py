@@ -1,0 +1,100 @@
+#!/usr/bin/python
+"""Ansible module: what one node knows of a layout that failed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: serve_postmortem
+short_description: ask a node of a failed layout for its part of the story
+description:
+  - Reads the root cause out of the layout's logs on this node, and what the Docker engine knows of the layout's container (ended, by which
+    signal, out of memory). Changes nothing, and is asked before the layout is torn down.
+options:
+  work_dir: {description: Folder with the layout's logs on the node., type: path, required: true}
+  container: {description: Name of the layout's container; empty for none., type: str, default: ""}
+  node_ip: {description: This node's address\, to say who speaks., type: str, required: true}
+  docker: {description: The C(docker) command., type: str, default: docker}
+author: [Plumbline]
+"""
+
+EXAMPLES = r"""
+- name: Ask the second node
+  serve_postmortem:
+    work_dir: /var/lib/plumbline/serve/pp2_across
+    container: plumbline-pp2_across
+    node_ip: 10.98.0.12
+"""
+
+RETURN = r"""
+causes:
+  description: Sentences, each with the node's address; empty when the node knows nothing.
+  type: list
+  elements: str
+  returned: always
+"""
+
+import glob
+import json
+import os
+import subprocess
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline import vllm_log
+from ansible.module_utils.plumbline.files import read_text
+
+LOGS = ("server.log", "worker-*.log", "ray-*.log")
+
+
+def container_causes(docker, name):
+    """Return what the engine knows of a container that does not run; [] when it runs, or when there is none to ask for."""
+    if not name:
+        return []
+    try:
+        done = subprocess.run(
+            [docker, "inspect", "--format", "{{json .State}}", name], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return ["the Docker engine does not answer: %s" % error]
+    if done.returncode:
+        return ["the container %s is not there: %s" % (name, done.stderr.strip()[-200:])]
+    state = json.loads(done.stdout)
+    if state.get("Running"):
+        return []
+    status = state.get("ExitCode", 0)
+    how = "ended with %d" % status
+    if state.get("OOMKilled"):
+        how += ", out of memory"
+    elif status > 128:
+        how += ", killed by signal %d from outside" % (status - 128)
+    return ["the container %s %s at %s" % (name, how, state.get("FinishedAt", "an unknown time"))]
+
+
+def log_causes(folder):
+    """Return the root cause of each log of the folder that has one."""
+    found = []
+    for pattern in LOGS:
+        for path in sorted(glob.glob(os.path.join(folder, pattern))):
+            cause = vllm_log.root_cause(read_text(path) or "")
+            if cause:
+                found.append("%s: %s" % (os.path.basename(path), cause))
+    return found
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "work_dir": {"type": "path", "required": True},
+            "container": {"type": "str", "default": ""},
+            "node_ip": {"type": "str", "required": True},
+            "docker": {"type": "str", "default": "docker"},
+        },
+        supports_check_mode=True,
+    )
+    args = module.params
+    causes = container_causes(args["docker"], args["container"]) + log_causes(args["work_dir"])
+    module.exit_json(changed=False, causes=["%s: %s" % (args["node_ip"], cause) for cause in causes])
+
+
+if __name__ == "__main__":
+    main()

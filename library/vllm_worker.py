@@ -1,0 +1,121 @@
+#!/usr/bin/python
+"""Ansible module: one headless vLLM node of a layout that spans nodes without Ray."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_worker
+short_description: start the headless part of a native multi-node layout on a node that is not its head
+description:
+  - Starts C(vllm serve --headless --node-rank N) detached, marked with the serving run's id. It waits there for the head, which
+    M(vllm_server) starts, so this module does not wait for anything but the process itself.
+  - The end of a serving run is M(vllm_processes).
+options:
+  program: {description: Path of the C(vllm) command., type: path, required: true}
+  layout:
+    description: Keys name, tp, pp, nodes, executor (C(mp)) and optionally extra_args.
+    type: dict
+    required: true
+  serve_id: {description: Id that marks every process of the serving run., type: str, required: true}
+  rank: {description: This node's place in the layout\, from 1; 0 is the head., type: int, required: true}
+  model: {description: Folder of the model on the node., type: path, required: true}
+  served_name: {description: Name under which the model is served., type: str, required: true}
+  head_address: {description: Address of the head node., type: str, required: true}
+  node_ip: {description: This node's address as the other nodes reach it., type: str, required: true}
+  port: {description: Port of the server on the head., type: int, default: 8000}
+  master_port: {description: Port of torch.distributed's store on the head., type: int, default: 29501}
+  max_model_len: {description: Context length in tokens., type: int, default: 2048}
+  dtype: {description: Data type of the weights., type: str, default: auto}
+  extra_args: {description: More arguments for C(vllm serve)., type: list, elements: str, default: []}
+  env: {description: Environment of the process., type: dict, default: {}}
+  container: {description: Running container to start it in; empty for this machine itself., type: str, default: ""}
+  work_dir: {description: Folder for the log., type: path, required: true}
+author: [Plumbline]
+"""
+
+EXAMPLES = r"""
+- name: Start the second node of two
+  vllm_worker:
+    program: /opt/plumbline/vllm/bin/vllm
+    layout: {name: pp2_native, tp: 1, pp: 2, nodes: 2, executor: mp}
+    serve_id: pp2_native
+    rank: 1
+    model: /var/lib/plumbline/models/tiny-qwen2
+    served_name: tiny-qwen2
+    head_address: 10.98.0.11
+    node_ip: 10.98.0.12
+    work_dir: /var/lib/plumbline/serve/pp2_native
+"""
+
+RETURN = r"""
+pid: {description: Process id as the node counts., type: int, returned: when started}
+command: {description: The command., type: str, returned: always}
+log: {description: Path of the log on the node., type: str, returned: always}
+"""
+
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline import processes, vllm_log
+from ansible.module_utils.plumbline.files import read_text
+from ansible.module_utils.plumbline.runtime import Runtime, RuntimeProblem
+from ansible.module_utils.plumbline.vllm_command import AddressUnknown, node_environment, printable, serve_argv
+
+# Wrong options and missing files end the process in its first moments.
+FIRST_MOMENTS_S = 1.0
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "program": {"type": "path", "required": True},
+            "layout": {"type": "dict", "required": True},
+            "serve_id": {"type": "str", "required": True},
+            "rank": {"type": "int", "required": True},
+            "model": {"type": "path", "required": True},
+            "served_name": {"type": "str", "required": True},
+            "head_address": {"type": "str", "required": True},
+            "node_ip": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 8000},
+            "master_port": {"type": "int", "default": 29501},
+            "max_model_len": {"type": "int", "default": 2048},
+            "dtype": {"type": "str", "default": "auto"},
+            "extra_args": {"type": "list", "elements": "str", "default": []},
+            "env": {"type": "dict", "default": {}},
+            "container": {"type": "str", "default": ""},
+            "work_dir": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    args = module.params
+    if args["rank"] < 1:
+        module.fail_json(msg="rank is %d, expected 1 or more: vllm_server starts the head" % args["rank"])
+    argv = serve_argv(
+        args["program"], args["layout"], args["model"], args["served_name"], args["head_address"], args["port"],
+        args["max_model_len"], args["dtype"], args["extra_args"], args["rank"], args["master_port"],
+    )  # fmt: skip
+    log = os.path.join(args["work_dir"], "worker-%d.log" % args["rank"])
+    try:
+        env = node_environment(args["env"], args["node_ip"])
+    except AddressUnknown as error:
+        module.fail_json(msg=str(error))
+    result = {"command": printable(argv, env), "log": log, "changed": True}
+    if module.check_mode:
+        module.exit_json(**result)
+    try:
+        if os.path.exists(log):
+            os.replace(log, log + ".previous")
+        pid = Runtime(args["container"]).start(argv, args["serve_id"], env, log)
+    except (OSError, RuntimeProblem) as error:
+        module.fail_json(msg="vLLM cannot be started: %s" % error, **result)
+    time.sleep(FIRST_MOMENTS_S)
+    if pid is None or not processes.is_running(pid):
+        cause = vllm_log.root_cause(read_text(log)) or "it ended without saying why"
+        module.fail_json(msg="vLLM ended at once: %s (log: %s)" % (cause, log), **result)
+    module.exit_json(pid=pid, **result)
+
+
+if __name__ == "__main__":
+    main()

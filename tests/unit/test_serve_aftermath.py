@@ -1,0 +1,78 @@
+"""What a node says of a failed layout, and how it gets into the fact."""
+
+from __future__ import annotations
+
+import importlib
+import json
+
+import pytest
+from ansible.module_utils import basic
+from ansible.module_utils.plumbline.fact import Measurement
+
+serve_postmortem = importlib.import_module("serve_postmortem")
+fact_amend = importlib.import_module("fact_amend")
+
+
+def engine(folder, state, code=0):
+    tool = folder / "docker"
+    tool.write_text("#!/bin/sh\ncat <<'END'\n%s\nEND\nexit %d\n" % (state if isinstance(state, str) else json.dumps(state), code))
+    tool.chmod(0o755)
+    return str(tool)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"Running": True, "ExitCode": 0}, []),
+        ({"Running": False, "ExitCode": 137, "OOMKilled": False, "FinishedAt": "2026-11-24T09:00:00Z"}, ["137", "signal 9", "09:00:00"]),
+        ({"Running": False, "ExitCode": 137, "OOMKilled": True, "FinishedAt": "x"}, ["out of memory"]),
+        ({"Running": False, "ExitCode": 1, "FinishedAt": "x"}, ["ended with 1"]),
+    ],
+)
+def test_what_the_engine_knows(tmp_path, state, words):
+    said = serve_postmortem.container_causes(engine(tmp_path, state), "box")
+    assert len(said) == bool(words)
+    assert all(word in said[0] for word in words)
+
+
+def test_missing_container_and_dead_engine_are_said(tmp_path):
+    assert "is not there" in serve_postmortem.container_causes(engine(tmp_path, "", code=1), "box")[0]
+    assert "does not answer" in serve_postmortem.container_causes(str(tmp_path / "no-docker"), "box")[0]
+    assert serve_postmortem.container_causes("no-docker", "") == []
+
+
+def test_causes_come_from_every_log_of_the_layout(tmp_path):
+    (tmp_path / "worker-1.log").write_text("INFO fine\nValueError: no room for the cache\n")
+    (tmp_path / "server.log").write_text("INFO 11-24 08:00:00 [x.py:1] all is well\n")
+    assert serve_postmortem.log_causes(str(tmp_path)) == ["worker-1.log: ValueError: no room for the cache"]
+
+
+def amend(monkeypatch, **arguments):
+    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
+    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
+    caught = {}
+
+    def leave(_module, **result):
+        caught.update(result)
+        raise SystemExit
+
+    monkeypatch.setattr(basic.AnsibleModule, "exit_json", leave)
+    monkeypatch.setattr(basic.AnsibleModule, "fail_json", leave)
+    with pytest.raises(SystemExit):
+        fact_amend.main()
+    return caught
+
+
+def test_reasons_are_added_once_and_the_status_stays(monkeypatch):
+    measurement = Measurement("startup", "pp2")
+    measurement.add("serve.ready", "failed", "no completion")
+    fact = measurement.fact()
+    said = ["10.0.0.5: out of memory", "no completion", "10.0.0.5: killed"]
+    result = amend(monkeypatch, fact=fact, check="serve.postmortem", seen=said, remedy="read the log")
+    again = result["ansible_facts"]["plumbline"]["startup"]
+    assert again["status"] == "failed" and again["name"] == "pp2"
+    assert [item["seen"] for item in again["reasons"]] == ["no completion", "10.0.0.5: out of memory", "10.0.0.5: killed"]
+
+
+def test_something_else_than_a_fact_is_refused(monkeypatch):
+    assert "no fact" in amend(monkeypatch, fact={"status": "failed"}, check="x", seen=[])["msg"]
