@@ -7,8 +7,10 @@ DOCUMENTATION = r"""
 module: serve_benchmark
 short_description: run C(vllm bench serve) several times and return one benchmark fact
 description:
-  - One discarded warm-up run, then C(runs) runs, each with prompts of its own (the seed changes), so that no run meets the cache
-    of an earlier one.
+  - One discarded warm-up run, then at least C(runs) runs, each with prompts of its own (the seed changes), so that no run meets the
+    cache of an earlier one. The server's counters say whether any prompt came from its prefix cache all the same.
+  - With C(interval_percent) it goes on until the 95 % interval of the throughput is that narrow, C(max_runs) at most.
+  - With C(sweep) it then measures one run for each number of requests in flight.
   - Every run must complete all requests with the asked number of output tokens. C(vllm bench serve) exits 0 when every request
     failed, so its exit code is not believed.
   - The GPU clocks of this node are sampled over the measured runs; C(context.clocks) has clocks, throttle counters and whether
@@ -24,20 +26,44 @@ options:
     default: []
   layout: {description: The layout as given to M(vllm_server)., type: dict, required: true}
   url: {description: Base URL of the server., type: str, required: true}
-  model: {description: Folder of the model\, for its tokenizer., type: path, required: true}
+  model: {description: "Folder of the model, for its tokenizer.", type: path, required: true}
   served_name: {description: Name under which the model is served., type: str, required: true}
   server_pid: {description: Process id of the server on this node., type: int, required: true}
   server_log: {description: Path of the server's log., type: path, required: true}
-  runs: {description: Number of measured runs., type: int, default: 5}
+  runs: {description: "Number of measured runs, with C(interval_percent) the least number.", type: int, default: 5}
+  max_runs: {description: Number of measured runs at most; V(0) is C(runs)., type: int, default: 0}
+  interval_percent:
+    description:
+      - Go on after C(runs) until the full width of the 95 % t-interval of the runs' C(throughput_tok_s) is at most this many percent
+        of their mean. V(0) asks for no interval. Not reached at C(max_runs) is C(degraded).
+    type: float
+    default: 0
   prompts: {description: Requests in a run., type: int, default: 1}
   concurrency: {description: Requests in flight., type: int, default: 1}
   input_len: {description: Prompt length in tokens., type: int, default: 57}
   output_len: {description: Output length in tokens., type: int, default: 512}
   seed: {description: Seed of the first run's prompts., type: int, default: 1}
-  context: {description: What to note beside the numbers (addresses\, link rate)., type: dict, default: {}}
+  slo:
+    description:
+      - Bounds in ms that a request must keep, any of C(ttft_ms), C(tpot_ms) and C(e2e_ms). Runs and levels then carry
+        C(request_goodput_per_s), the requests a second that kept all of them, and C(goodput_share).
+    type: dict
+    default: {}
+  sweep: {description: Numbers of requests in flight to measure after the runs., type: list, elements: int, default: []}
+  sweep_prompts_per_slot: {description: Requests of a sweep's level for each one in flight., type: int, default: 4}
+  dtype: {description: Type of the weights as given to the server; V(auto) is the model's own., type: str, default: auto}
+  hbm_read_gbps:
+    description: Rate in 10⁹ bytes/s at which one GPU reads its memory; V(0) looks the GPU's name up in C(hbm_read_known).
+    type: float
+    default: 0
+  hbm_read_known:
+    description: Measured rates by the name that nvidia-smi prints, each with C(gbps) and C(source).
+    type: dict
+    default: {}
+  context: {description: "What to note beside the numbers (addresses, link rate).", type: dict, default: {}}
   env: {description: Environment of the client., type: dict, default: {}}
   work_dir: {description: Folder for the result files., type: path, required: true}
-  timeout_s: {description: Seconds one run may take., type: int, default: 600}
+  timeout_s: {description: "Seconds one run, or one level of a sweep, may take.", type: int, default: 600}
   clock_window:
     description:
       - How GPU clocks are watched during the measurement; see C(module_utils/plumbline/clocks_window.py). Without a GPU
@@ -73,6 +99,22 @@ EXAMPLES = r"""
     server_pid: 4711
     server_log: /var/lib/plumbline/serve/tp1/server.log
     work_dir: /var/lib/plumbline/serve/tp1
+
+- name: Until the interval is 2 % wide, then throughput against latency under an SLO
+  serve_benchmark:
+    program: /opt/plumbline/vllm/bin/vllm
+    layout: {name: tp1, tp: 1, pp: 1, nodes: 1, executor: mp}
+    url: http://10.98.0.11:8000
+    model: /var/lib/plumbline/models/tiny-qwen2
+    served_name: tiny-qwen2
+    server_pid: 4711
+    server_log: /var/lib/plumbline/serve/tp1/server.log
+    work_dir: /var/lib/plumbline/serve/tp1
+    runs: 5
+    max_runs: 20
+    interval_percent: 2
+    slo: {ttft_ms: 200, tpot_ms: 20}
+    sweep: [1, 4, 16, 64, 256]
 """
 
 RETURN = r"""
@@ -84,40 +126,38 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import clocks_window, peers, processes, transport_serving, vllm_bench, vllm_log
+from ansible.module_utils.plumbline import (
+    bench_client,
+    bench_judge,
+    clocks_window,
+    hbm,
+    peers,
+    processes,
+    served_model,
+    server_options,
+    transport_serving,
+    vllm_bench,
+    vllm_log,
+    vllm_metrics,
+)
 from ansible.module_utils.plumbline.fact import Measurement
 from ansible.module_utils.plumbline.runtime import Runtime
-from ansible.module_utils.plumbline.stats import summary
+from ansible.module_utils.plumbline.stats import distribution, summary
+from ansible.module_utils.plumbline.stop_rule import METRIC, StopRule
 from ansible.module_utils.plumbline.vllm_command import printable
 
-SUMMARISED = ("throughput_tok_s", "total_throughput_tok_s", "decode_tok_s", "ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
-# The seed study measured single requests of 57 tokens; a tokenizer round trip may add or lose a token or two for each.
-INPUT_TOLERANCE_TOKENS = 3
+SUMMARISED = (
+    "throughput_tok_s", "total_throughput_tok_s", "decode_tok_s", "ttft_ms", "tpot_ms", "itl_ms", "e2e_ms",
+    "request_goodput_per_s", "goodput_share",
+)  # fmt: skip
 
 
 class RunFailed(Exception):
     """A run measured nothing; the text says why."""
 
 
-def client_argv(args, seed, result_file):
-    """Return the argv of one ``vllm bench serve`` run."""
-    return [
-        args["program"], "bench", "serve",
-        "--backend", "openai", "--base-url", args["url"],
-        "--model", args["served_name"], "--tokenizer", args["model"],
-        "--dataset-name", "random", "--random-input-len", str(args["input_len"]),
-        "--random-output-len", str(args["output_len"]), "--random-range-ratio", "0",
-        "--num-prompts", str(args["prompts"]), "--max-concurrency", str(args["concurrency"]),
-        "--temperature", "0", "--ignore-eos", "--seed", str(seed),
-        "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,90,99",
-        "--save-result", "--save-detailed", "--disable-tqdm",
-        "--result-dir", os.path.dirname(result_file), "--result-filename", os.path.basename(result_file),
-    ]  # fmt: skip
-
-
 def run_client(args, argv, log_path):
     """Run the client until it ends; raise :class:`RunFailed` when the server or a node is lost or the time is over."""
-    others = peers.Watch(args["node_addresses"][1:])
     with open(log_path, "wb") as log:
         client = Runtime(args["container"]).client(argv, args["env"], log)
         started = time.monotonic()
@@ -125,7 +165,7 @@ def run_client(args, argv, log_path):
             while client.poll() is None:
                 if not processes.is_running(args["server_pid"]):
                     raise RunFailed("the server (pid %d) ended during the run" % args["server_pid"])
-                lost = others.lost()
+                lost = args["others"].lost()
                 if lost:
                     raise RunFailed(lost)
                 if time.monotonic() - started > args["timeout_s"]:
@@ -146,55 +186,104 @@ def log_tail(path):
     return lines[-1][:300] if lines else "an empty log"
 
 
-def server_cause(path):
-    """Return why the server failed, as its log says; empty when the log says nothing or cannot be read."""
+def text_of(path):
+    """Return what a log holds; empty when it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            return vllm_log.root_cause(stream.read())
+            return stream.read()
     except OSError:
         return ""
 
 
-def one_run(args, number):
-    """Run once and return the run's numbers; raise :class:`RunFailed` with what was seen."""
-    result_file = os.path.join(args["work_dir"], "bench-%02d.json" % number)
-    log_path = os.path.join(args["work_dir"], "bench-%02d.log" % number)
+def one_run(args, item):
+    """Run one step (of ``bench_client``); return its numbers and its requests' values, or raise :class:`RunFailed`."""
+    result_file = os.path.join(args["work_dir"], item["name"] + ".json")
+    log_path = os.path.join(args["work_dir"], item["name"] + ".log")
     if os.path.exists(result_file):
         os.unlink(result_file)  # an old result must never stand in for a run that wrote none
-    status = run_client(args, client_argv(args, args["seed"] + number, result_file), log_path)
+    status = run_client(args, bench_client.argv(args, item, result_file), log_path)
     try:
         with open(result_file, encoding="utf-8") as stream:
             result = json.load(stream)
     except (OSError, ValueError):
         raise RunFailed("no readable result (exit status %d): %s" % (status, log_tail(log_path))) from None
-    found = vllm_bench.problems(result, args["prompts"], args["output_len"])
+    found = vllm_bench.problems(result, item["prompts"], args["output_len"], bool(args["slo"]))
     if found:
         error = vllm_bench.first_error(result)
         raise RunFailed("; ".join(found) + (": " + error if error else ""))
-    return vllm_bench.run(result, args["output_len"])
+    return vllm_bench.run(result, args["output_len"]), vllm_bench.requests(result)
 
 
-def check_input(measurement, args, runs):
-    """Add a reason when the prompts were not as long as asked."""
-    worst = max((abs(run["total_input_tokens"] - run["num_prompts"] * args["input_len"]) for run in runs), default=0)
-    limit = INPUT_TOLERANCE_TOKENS * args["prompts"]
-    if worst > limit:
-        measurement.add(
-            "benchmark.input", "failed", "a run's prompts are %d tokens off" % worst, "at most %d tokens" % limit,
-            "check that the tokenizer belongs to the model",
-        )  # fmt: skip
+def failed(measurement, args, check, seen, error, threshold):
+    """Add the reason of a run that measured nothing, with what the server's log says where the server is to blame."""
+    seen = "%s: %s" % (seen, error)
+    cause = vllm_log.root_cause(text_of(args["server_log"]))
+    if cause or not processes.is_running(args["server_pid"]):
+        seen += "; the server's log says: %s" % (cause or "nothing, as when it is killed")
+    log = os.path.basename(args["server_log"])
+    files = "sweep-*.log" if check == "benchmark.sweep" else "bench-*.log"
+    measurement.add(check, "failed", seen, threshold, "read %s and %s in %s on the head" % (log, files, args["work_dir"]))
 
 
-def config_of(model):
-    """Return what the communication estimate needs from the model's config.json; empty when it cannot be read."""
+def measure_runs(args, measurement, rule, window):
+    """Warm up and run until the rule is satisfied; return whether all went well. What was measured is kept either way."""
+    runs, pooled = measurement.measured["runs"], {}
+    threshold = "%s, without a failed request" % rule.text()
+    before = None
     try:
-        with open(os.path.join(model, "config.json"), encoding="utf-8") as stream:
-            config = json.load(stream)
-    except (OSError, ValueError):
-        return {}
-    keys = {"num_hidden_layers": "model_layers", "hidden_size": "model_hidden_size", "dtype": "model_dtype"}
-    keys["torch_dtype"] = "model_dtype"
-    return {name: config[key] for key, name in keys.items() if key in config}
+        os.makedirs(args["work_dir"], exist_ok=True)
+        one_run(args, bench_client.run_step(args, 0))  # warms up: the first requests pay for lazy initialisation
+        before = vllm_metrics.read(args["url"])
+        with window:
+            while not rule.done([run[METRIC] for run in runs]):
+                run, values = one_run(args, bench_client.run_step(args, len(runs) + 1))
+                runs.append(run)
+                for name, more in values.items():
+                    pooled.setdefault(name, []).extend(more)
+    except (RunFailed, OSError) as error:
+        failed(measurement, args, "benchmark.runs", "run %d of %d" % (len(runs) + 1, rule.maximum), error, threshold)
+        passed = False
+    else:
+        seen = "%d runs of %d request(s), all completed, each with %d output tokens" % (len(runs), args["prompts"], args["output_len"])
+        measurement.add("benchmark.runs", "healthy", seen, threshold)
+        passed = True
+    if before:
+        bench_judge.judge_prompts(measurement, vllm_metrics.difference(before, vllm_metrics.read(args["url"])))
+    measurement.measured["distribution"] = {name: distribution(values) for name, values in pooled.items()}
+    return passed
+
+
+def measure_sweep(args, measurement, window):
+    """Measure each level once; stop at the first that fails and keep those before."""
+    levels = measurement.measured["sweep"] = []
+    steps = bench_client.sweep_steps(args)
+    names = ", ".join(str(item["concurrency"]) for item in steps[1:])
+    limit = measurement.context["max_num_seqs"]
+    item = steps[0]
+    try:
+        one_run(args, item)
+        with window:
+            for item in steps[1:]:
+                before = vllm_metrics.read(args["url"])
+                run, _values = one_run(args, item)
+                grown = vllm_metrics.difference(before, vllm_metrics.read(args["url"]))
+                run["queued"] = item["concurrency"] > limit if limit else None
+                levels.append(dict(run, concurrency=item["concurrency"], preemptions=grown["preemptions"]))
+    except (RunFailed, OSError) as error:
+        where = "%s at %d requests in flight, %d of %d levels measured" % (item["name"], item["concurrency"], len(levels), len(steps) - 1)
+        failed(measurement, args, "benchmark.sweep", where, error, "levels %s without a failed request" % names)
+    else:
+        measurement.add("benchmark.sweep", "healthy", "levels %s, every request completed" % names, "no failed request")
+    bench_judge.judge_levels(measurement, levels, limit)
+    bench_judge.check_input(measurement, args["input_len"], levels, "benchmark.sweep_input")
+
+
+def attach_sweep_clocks(measurement, window):
+    """Put the clocks under the sweep beside those of the runs: its load is another one, and so is the verdict on it."""
+    if window.present and window.duration_s is None:
+        return
+    measurement.context["sweep_clocks"] = window.context()
+    measurement.reasons += [dict(item, check="sweep." + item["check"]) for item in window.reasons]
 
 
 def main():
@@ -216,6 +305,14 @@ def main():
             "input_len": {"type": "int", "default": 57},
             "output_len": {"type": "int", "default": 512},
             "seed": {"type": "int", "default": 1},
+            "max_runs": {"type": "int", "default": 0},
+            "interval_percent": {"type": "float", "default": 0},
+            "slo": {"type": "dict", "default": {}},
+            "sweep": {"type": "list", "elements": "int", "default": []},
+            "sweep_prompts_per_slot": {"type": "int", "default": 4},
+            "dtype": {"type": "str", "default": "auto"},
+            "hbm_read_gbps": {"type": "float", "default": 0},
+            "hbm_read_known": {"type": "dict", "default": {}},
             "context": {"type": "dict", "default": {}},
             "env": {"type": "dict", "default": {}},
             "work_dir": {"type": "path", "required": True},
@@ -225,17 +322,32 @@ def main():
         },
         supports_check_mode=True,
     )
-    args = module.params
-    for key in ("runs", "prompts", "concurrency", "input_len", "output_len"):
+    # The start of the server has seen the other nodes take part.
+    args = dict(module.params, others=peers.Watch(module.params["node_addresses"][1:], proven=True))
+    for key in ("runs", "prompts", "concurrency", "input_len", "output_len", "sweep_prompts_per_slot"):
         if args[key] < 1:
             module.fail_json(msg="%s must be at least 1, got %d" % (key, args[key]))
+    if any(level < 1 for level in args["sweep"]):
+        module.fail_json(msg="sweep must be numbers of requests of at least 1, got %s" % args["sweep"])
+    try:
+        args["slo"] = bench_client.checked_slo(args["slo"])
+        rule = StopRule(args["runs"], args["max_runs"], args["interval_percent"])
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    steps = [bench_client.run_step(args, number) for number in range(rule.maximum + 1)]
+    levels = bench_client.sweep_steps(args) if args["sweep"] else []
+    clash = bench_client.seeds_clash(steps + levels)
+    if clash:
+        limit = bench_client.SWEEP_SEED
+        module.fail_json(msg="two runs would send the same prompts (seed %d): max_runs must stay below %d" % (clash[0], limit))
+
     name = args["layout"].get("name", "layout")
-    argv = client_argv(args, args["seed"] + 1, os.path.join(args["work_dir"], "bench-01.json"))
+    argv = bench_client.argv(args, steps[1], os.path.join(args["work_dir"], "bench-01.json"))
     measurement = Measurement("benchmark", name, printable(argv))
     measurement.context.update(args["context"])
     measurement.context.update({key: value for key, value in args["layout"].items() if key not in ("name", "env")})
     measurement.context.update({"layout": name, "url": args["url"], "model": args["model"]})
-    measurement.context.update(config_of(args["model"]))
+    measurement.context.update(served_model.context(args["model"], args["dtype"]))
     measurement.measured.update(
         {
             "input_len_tokens": args["input_len"],
@@ -245,44 +357,40 @@ def main():
             "runs": [],
         }
     )
+    if args["slo"]:
+        measurement.measured["slo"] = args["slo"]
     if module.check_mode:
-        measurement.add("check_mode", "skipped", "would run %d times: %s" % (args["runs"], printable(argv)))
+        seen = "would run %s: %s" % (rule.text(), printable(argv))
+        if levels:
+            seen += "; then a sweep over %s requests in flight" % ", ".join(str(item["concurrency"]) for item in levels[1:])
+        measurement.add("check_mode", "skipped", seen)
         module.exit_json(changed=False, **measurement.result())
 
-    runs = measurement.measured["runs"]
-    window = clocks_window.watch(args["clock_window"], nodes=args["layout"].get("nodes"))
+    log = text_of(args["server_log"])
+    measurement.context.update(max_num_seqs=server_options.max_num_seqs(log), prefix_caching=server_options.prefix_caching(log))
+    names = hbm.gpu_names(args["clock_window"].get("nvidia_smi"))
+    measurement.context.update(hbm.context(names, args["hbm_read_gbps"], args["hbm_read_known"]))
+    window, sweep_window = (clocks_window.watch(args["clock_window"], nodes=args["layout"].get("nodes")) for _part in range(2))
     wire = transport_serving.Watch(args["url"])
-    try:
-        os.makedirs(args["work_dir"], exist_ok=True)
-        one_run(args, 0)  # warms up: the first requests pay for lazy initialisation
-        with window:
-            for number in range(1, args["runs"] + 1):
-                runs.append(one_run(args, number))
-    except (RunFailed, OSError) as error:
-        seen = "run %d of %d: %s" % (len(runs) + 1, args["runs"], error)
-        cause = server_cause(args["server_log"])
-        if cause or not processes.is_running(args["server_pid"]):
-            seen += "; the server's log says: %s" % (cause or "nothing, as when it is killed")
-        measurement.add(
-            "benchmark.runs", "failed", seen, "%d runs without a failed request" % args["runs"],
-            "read %s and bench-*.log in %s on the head" % (os.path.basename(args["server_log"]), args["work_dir"]),
-        )  # fmt: skip
-    else:
-        measurement.add(
-            "benchmark.runs", "healthy",
-            "%d runs of %d request(s), all completed, each with %d output tokens"
-            % (len(runs), args["prompts"], args["output_len"]),
-            "%d runs without a failed request" % args["runs"],
-        )  # fmt: skip
+    runs = measurement.measured["runs"]
+    passed = measure_runs(args, measurement, rule, window)
     window.attach(measurement)
-    check_input(measurement, args, runs)
+    bench_judge.check_input(measurement, args["input_len"], runs)
+    bench_judge.judge_bursts(measurement, runs)
     nodes, ranks = (int(args["layout"].get(key) or 1) for key in ("nodes", "tp"))
     ranks *= int(args["layout"].get("pp") or 1)
     wire.attach(measurement, args["server_log"], nodes, ranks, args["expected_transport"], runs)
     measurement.measured["num_runs"] = len(runs)
     if runs:
-        columns = {key: [run[key] for run in runs if run[key] is not None] for key in SUMMARISED}
+        columns = {key: [run[key] for run in runs if run.get(key) is not None] for key in SUMMARISED}
         measurement.measured["summary"] = {key: summary(values) for key, values in columns.items() if values}
+    rates = [run[METRIC] for run in runs]
+    measurement.measured["stop"] = rule.verdict(rates)
+    if passed and rule.reason(rates):
+        measurement.add(*rule.reason(rates))
+    if passed and args["sweep"]:
+        measure_sweep(args, measurement, sweep_window)
+        attach_sweep_clocks(measurement, sweep_window)
     module.exit_json(changed=False, **measurement.result())
 
 

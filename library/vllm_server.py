@@ -214,6 +214,7 @@ class Start:
                 if ready:
                     elapsed = time.monotonic() - started
                     self.measurement.add("serve.ready", "healthy", "a completion after %.1f s" % elapsed, "a completion")
+                    self.measurement.reasons.insert(0, self.measurement.reasons.pop())  # the headline
                     return elapsed
             lost = others.lost()
             time.sleep(0.5)

@@ -259,3 +259,23 @@ def put_pairs(files, nodes, values):
         put(files, one, pair(one, two, number + 1, value))
     for node, one in judged(nodes, values).items():
         put(files, node, one)
+
+
+def with_sweep(one, levels=((1, 100.0), (4, 380.0), (16, 900.0)), limit=8):
+    """Give a benchmark a sweep, per-request quantiles, an SLO and a stop rule; numbers are made up."""
+    quantiles = {"n": 15, "mean": 8.0, "stdev": 0.4, "cv": 0.05, "min": 7.0, "p50": 8.1, "p90": 9.2, "p99": 9.9, "max": 10.0}
+    one["context"]["max_num_seqs"] = limit
+    one["measured"]["slo"] = {"ttft_ms": 200.0, "tpot_ms": 20.0}
+    one["measured"]["distribution"] = dict.fromkeys(("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms"), quantiles)
+    one["measured"]["stop"] = {"rule": "at least 5 runs, then …", "width_percent": 1.7, "reached": True, "runs": 5}
+    one["measured"]["summary"].update(request_goodput_per_s=stats([0.8, 0.9, 1.0]), goodput_share=stats([0.8, 1.0, 1.0]))
+    one["measured"]["sweep"] = [
+        {
+            "concurrency": count, "num_prompts": 4 * count, "completed": 4 * count, "failed": 0, "total_throughput_tok_s": total,
+            "throughput_tok_s": 0.9 * total / count, "ttft_ms": 40.0 * count, "ttft_p99_ms": 50.0 * count, "tpot_ms": 1000 * count / total,
+            "tpot_p99_ms": 1100 * count / total, "e2e_ms": 900.0, "e2e_p99_ms": 990.0, "request_goodput_per_s": 3.2, "goodput_share": 0.75,
+            "queued": count > limit, "preemptions": 2 if count > limit else 0, "burst_requests": 0,
+        }
+        for count, total in levels
+    ]  # fmt: skip
+    return one

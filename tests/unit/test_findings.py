@@ -237,3 +237,48 @@ def test_tools_are_compared_with_themselves_and_a_forced_socket_with_nothing(cla
     assert "11.0 µs within a node and 28.0 µs across" in found["fabric.latency.all_reduce.nccl-tests"]["claim"]
     assert not [item for item in found.values() if "9,000" in item["claim"]]
     assert found["fabric.line_rate.all_reduce"]["level"] == "supported", "one interface's rate says nothing about eight ports"
+
+
+def twin(name, new_name, factor=1.0, **context):
+    """Return a benchmark like another under a name of its own, ``factor`` times as fast."""
+    made = benchmark(name)
+    made["name"] = new_name
+    made["context"].update(layout=new_name, **context)
+    for run in made["measured"]["runs"]:
+        run["throughput_tok_s"] *= factor
+    values = [run["throughput_tok_s"] for run in made["measured"]["runs"]]
+    made["measured"]["summary"]["throughput_tok_s"] = stats(values)
+    return made
+
+
+def test_the_same_layout_under_two_executors_differs_by_software(claims):
+    files = whole_run()
+    put(files, "node1", twin("tp2_across", "tp2_native", 1.4, executor="mp"))
+    item = claims(files)["layouts.executor_parity"]
+    assert item["level"] == "supported" and item["values"]["fast"] == "tp2_native"
+    assert item["values"]["ratio"] == pytest.approx(1.4)
+    assert "Nothing but the executor differs" in item["claim"] and "need not all be the network" not in item["claim"]
+
+
+def test_executors_that_are_not_told_apart_claim_nothing(claims):
+    files = whole_run()
+    put(files, "node1", twin("tp2_across", "tp2_native", 1.001, executor="mp"))
+    item = claims(files)["layouts.executor_parity"]
+    assert item["level"] == "overlap" and "software" not in item["claim"]
+
+
+def test_a_container_is_compared_with_the_host_and_no_executor_with_it(claims):
+    files = whole_run()
+    for name in ("tp1", "tp2_across"):
+        files[f"facts/node1/benchmark.{name}.json"]["context"]["runtime"] = "host"
+    put(files, "node1", twin("tp2_across", "tp2_docker", 0.9, runtime="docker"))
+    found = claims(files)
+    item = found["layouts.runtime_parity"]
+    assert item["values"] == {"fast": "tp2_across", "slow": "tp2_docker", "ratio": pytest.approx(1 / 0.9)}
+    assert "Nothing but the runtime differs" in item["claim"] and "docker" in item["claim"]
+    assert "layouts.executor_parity" not in found
+
+
+def test_layouts_of_one_executor_have_no_parity(claims):
+    found = claims(whole_run())
+    assert "layouts.executor_parity" not in found and "layouts.runtime_parity" not in found

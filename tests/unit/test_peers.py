@@ -41,7 +41,7 @@ def test_a_peer_is_lost_when_it_had_connections_and_has_none_for_the_grace_time(
     for at, lost in ((1, False), (5.5, False), (6, True)):
         now[0] = at
         assert bool(watch.lost()) is lost
-    assert watch.lost() == "lost the node 10.98.0.12 (none of its 2 connections is left)"
+    assert watch.lost() == "lost the node 10.98.0.12 (no connection of its serving processes is left)"
 
 
 def test_a_short_gap_is_no_loss_and_a_peer_without_connections_proves_nothing():
@@ -56,8 +56,16 @@ def test_a_short_gap_is_no_loss_and_a_peer_without_connections_proves_nothing():
     assert watch.lost() == "", "the time counts from the last gap"
 
 
+def test_a_peer_that_took_part_before_the_watch_is_missed_too():
+    now = [0.0]
+    watch = peers.Watch(["10.98.0.12"], grace_s=5, proven=True, read=lambda: [HEADER], clock=lambda: now[0])
+    assert watch.lost() == ""
+    now[0] = 5
+    assert "10.98.0.12" in watch.lost()
+
+
 def test_one_node_is_never_lost():
-    assert peers.Watch([]).lost() == ""
+    assert peers.Watch([], proven=True).lost() == ""
 
 
 def test_the_kernel_of_this_machine_is_read():

@@ -8,7 +8,7 @@ import pytest
 from ansible.module_utils.plumbline import plots
 from ansible.module_utils.plumbline.report_data import load
 from ansible.module_utils.plumbline.report_records import collectives, judged_nodes, layouts, links
-from report_runs import NODES, benchmark, collective, put, put_pairs, whole_run, write
+from report_runs import NODES, benchmark, collective, put, put_pairs, whole_run, with_sweep, write
 
 SCHEMAS = str(Path(__file__).resolve().parents[2] / "docs" / "schema")
 NAMES = [
@@ -235,3 +235,35 @@ def test_a_sweep_that_only_missed_its_threshold_is_drawn(records, check, status,
     _layouts, found = records(files)
     (item,) = [item for item in found if item["op"] == "all_reduce" and item["scope"] == "across"]
     assert item["sound"] is sound
+
+
+def test_a_sweep_is_one_labelled_line_a_layout_and_drawn_only_where_there_is_one(records):
+    files = whole_run()
+    put(files, "node1", with_sweep(benchmark("tp1")))
+    put(files, "node1", with_sweep(benchmark("tp2_across"), levels=((1, 30.0), (4, 60.0))))
+    made = plots.draw(*records(files))
+    assert [plot["name"] for plot in made] == NAMES[:2] + ["sweep_by_layout"] + NAMES[2:]
+    found, _fabric = records(files)
+    figure, _caption = plots.throughput_latency(found, plots.colours(found))
+    axes = figure.axes[0]
+    lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
+    assert [list(line.get_ydata()) for line in lines] == [[100.0, 380.0, 900.0], [30.0, 60.0]]
+    assert list(lines[0].get_xdata()) == pytest.approx([90.0, 85.5, 50.625])
+    assert [item.get_text() for item in axes.texts] == ["1", "4", "16", "1", "4"]
+    assert axes.get_yscale() == "log", "900 is more than eight times 30"
+    said = " ".join(texts(figure))
+    assert "tok/s" in axes.get_xlabel() and "Hollow" in said and "Dashed" not in said
+    assert [item.get_text().split("\n")[0] for item in axes.get_legend().get_texts()] == ["tp1", "tp2_across"]
+
+
+def test_levels_before_one_that_failed_are_drawn_and_marked(records):
+    files = whole_run()
+    bad = with_sweep(benchmark("tp1"), levels=((1, 100.0), (4, 380.0)))
+    bad["status"] = "failed"
+    bad["measured"]["sweep"].append({"concurrency": 8, "num_prompts": 1, "completed": 1, "failed": 0, "total_throughput_tok_s": None,
+                                     "throughput_tok_s": 1.0})  # fmt: skip
+    put(files, "node1", bad)
+    found, _fabric = records(files)
+    figure, _caption = plots.throughput_latency(found, plots.colours(found))
+    assert "Dashed: the benchmark did not pass" in " ".join(texts(figure))
+    assert [item.get_text() for item in figure.axes[0].texts] == ["1", "4"]

@@ -68,7 +68,7 @@ def test_module_documents_exactly_its_arguments(name, monkeypatch):
 
 
 # The report is made on the controller, with what pyproject.toml pins; everything else travels to nodes.
-CONTROLLER_ONLY = {"plumbline_report.py", "report_data.py", "report_render.py", "plots.py"}
+CONTROLLER_ONLY = {"plumbline_report.py", "report_data.py", "report_render.py", "plots.py", "plots_sweep.py"}
 
 
 def test_code_that_runs_on_nodes_needs_the_standard_library_only():

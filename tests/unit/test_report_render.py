@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from ansible.module_utils.plumbline import report_render
 from ansible.module_utils.plumbline.report_format import digits, error, interval, seconds, size
-from report_runs import benchmark, collective, health, put, reason, startup, whole_run, write
+from report_runs import benchmark, collective, health, put, reason, startup, whole_run, with_sweep, write
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)> | `code` </style> {{ 7*7 }} \ud800 \x00'
@@ -246,3 +246,22 @@ def test_sizes_and_durations():
     assert [error(value) for value in (1.123, 0.0871, 145.2, None)] == ["1.1", "0.087", "145", "—"]
     assert interval({"mean": 5.0, "ci95_low": 4.5, "ci95_high": 5.5}, "ms") == "5.00 [4.50, 5.50] ms"
     assert interval({"mean": 5.0, "ci95_low": None, "ci95_high": None}) == "5.00"
+
+
+def test_distribution_goodput_and_sweep_are_in_both_reports(render):
+    files = whole_run()
+    put(files, "node1", with_sweep(benchmark("tp1")))
+    made = render(files)
+    words = " ".join(" ".join(Page(made["report.html"]).words).split())
+    for text in (made["report.md"].replace("\\", ""), words):
+        for part in ("Distribution over requests", "8.10 / 9.20 / 9.90", "TTFT ≤ 200 ms, TPOT ≤ 20 ms", "0.9 req/s (93.3 %)",
+                     "Throughput against latency", "40.0 / 50.0", "3.20 req/s (75.0 %)", "a queue: the server takes 8; 2 begun again"):
+            assert part in text, part  # fmt: skip
+    assert "1.70 % wide, reached" in words
+    assert 'src="plots/' not in made["report.html"] and "plots/sweep_by_layout.png" in made["report.md"]
+
+
+def test_without_a_sweep_there_is_neither_table_nor_plot(render):
+    made = render(whole_run())
+    for text in made["report.md"], made["report.html"]:
+        assert "Throughput against latency" not in text and "Distribution over requests" not in text

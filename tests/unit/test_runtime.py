@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.plumbline import processes
+from ansible.module_utils.plumbline import runtime as runtime_module
 from ansible.module_utils.plumbline.runtime import Runtime, RuntimeProblem
 
 MOCK = str(Path(__file__).parent.parent / "mocks/docker/mock-docker")
@@ -77,8 +78,10 @@ def test_refusing_container_is_said_in_its_own_words(tmp_path):
         Runtime("gone", MOCK).start(["true"], "x", {}, str(tmp_path / "log"))
 
 
-def test_program_that_ends_before_it_is_seen_has_no_pid(tmp_path):
-    assert Runtime("box", MOCK).start(["true"], "test-%s" % uuid.uuid4(), {}, str(tmp_path / "log"), patience_s=0.5) is None
+def test_program_that_ends_before_it_is_seen_has_no_pid(tmp_path, monkeypatch):
+    # As if every look came too late.
+    monkeypatch.setattr(runtime_module, "_with_token", lambda token: [])
+    assert Runtime("box", MOCK).start(["true"], "test-%s" % uuid.uuid4(), {}, str(tmp_path / "log"), patience_s=0.2) is None
 
 
 def test_programs_are_looked_for_where_they_would_run(tmp_path):

@@ -37,3 +37,10 @@ def test_t_between_rows_takes_the_wider_interval():
     assert stats.t_975(10_000) == 1.984
     with pytest.raises(ValueError):
         stats.t_975(0)
+
+
+def test_a_distribution_has_quantiles_and_no_interval():
+    found = stats.distribution(range(101))
+    assert (found["n"], found["p50"], found["p90"], found["p99"], found["max"]) == (101, 50, 90, 99, 100)
+    assert found["cv"] == pytest.approx(found["stdev"] / 50) and "ci95_low" not in found
+    assert stats.distribution([7])["stdev"] is None

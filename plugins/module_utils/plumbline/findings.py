@@ -10,6 +10,7 @@ from __future__ import annotations
 from ansible.module_utils.plumbline.findings_fabric import fabric_findings
 from ansible.module_utils.plumbline.findings_layouts import layout_findings
 from ansible.module_utils.plumbline.findings_pairs import pair_findings
+from ansible.module_utils.plumbline.findings_roofline import roofline_findings
 from ansible.module_utils.plumbline.report_records import collectives, judged_nodes, layouts, links
 
 
@@ -24,4 +25,5 @@ def findings(data):
     fabric = collectives(data)
     pairs = pair_findings(judged_nodes(data), links(data))
     accusing = [item for item in pairs if item["level"] == "warning"]
-    return accusing + layout_findings(found) + fabric_findings(found, fabric) + [item for item in pairs if item not in accusing]
+    calm = [item for item in pairs if item not in accusing]
+    return accusing + layout_findings(found) + roofline_findings(found) + fabric_findings(found, fabric) + calm

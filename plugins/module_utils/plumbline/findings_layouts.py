@@ -12,6 +12,11 @@ from ansible.module_utils.plumbline.report_records import METRICS, describe, get
 # differed by at most 1.2 % (0.4 of 34.3 tok/s), so 5 % is well outside of what a quiet node shows.
 UNSTEADY_CV = 0.05
 
+# Questions that are answered even where the two fastest layouts, which are compared anyway, answer them.
+ALWAYS = ("layouts.tp_against_pp_across", "layouts.executor_parity", "layouts.runtime_parity")
+# What a pair of these differs in, and nothing else: its difference is no doing of the network.
+PARITY = {"layouts.executor_parity": "executor", "layouts.runtime_parity": "runtime"}
+
 # The summary's mean must be the mean of the runs; both are rounded to some digits by the tools.
 AGREE = 0.01
 
@@ -59,8 +64,7 @@ def layout_findings(found):
         )
     for name, one, two, lead in _pairs(usable):
         slow, fast = sorted((one, two), key=lambda layout: mean(layout, "throughput_tok_s"))
-        # The two fastest are compared above; tensor against pipeline is the question that is always answered.
-        if [fast, slow] != ranked[:2] or name == "layouts.tp_against_pp_across":
+        if [fast, slow] != ranked[:2] or name in ALWAYS:
             result.append(_compare(name, fast, slow, lead))
     result += _left_out(found)
     result += _unsteady(usable)
@@ -83,6 +87,8 @@ def _pairs(usable):
                 continue
             same_ranks = one["ranks"] == two["ranks"]
             across = one["nodes"] > 1 and two["nodes"] > 1
+            if all(one[key] and one[key] == two[key] for key in ("tp", "pp", "nodes")):
+                yield from _parity(one, two)
             if across and same_ranks and one["tp"] > two["tp"]:
                 yield (
                     "layouts.tp_against_pp_across",
@@ -96,6 +102,15 @@ def _pairs(usable):
                 yield "layouts.more_ranks", one, two, "More ranks on one node"
             if one["nodes"] > 1 and two["nodes"] == 1 and same_ranks and one["pp"] > two["pp"]:
                 yield "layouts.pipeline_across", one, two, "A pipeline across nodes against one node, the same ranks"
+
+
+def _parity(one, two):
+    """Yield what two runs of the same TP, PP and nodes answer: the executors under one runtime, the runtimes under one executor."""
+    executors, runtimes = ([layout[key] for layout in (one, two)] for key in ("executor", "runtime"))
+    if executors == ["ray", "mp"] and (None in runtimes or runtimes[0] == runtimes[1]):
+        yield "layouts.executor_parity", one, two, "The same TP, PP and nodes under Ray and without it"
+    if runtimes == ["docker", "host"] and executors[0] == executors[1]:
+        yield "layouts.runtime_parity", one, two, "The same TP, PP and nodes in a container and on the host"
 
 
 def _compare(name, fast, slow, lead):
@@ -118,9 +133,13 @@ def _compare(name, fast, slow, lead):
     else:
         level, end = "overlap", "the intervals overlap"
         claim = "%s: %s and %s are not told apart (%s); %s" % (lead, names[0], names[1], numbers, end)
-    executors = [layout["executor"] for layout in (fast, slow)]
-    if all(executors) and executors[0] != executors[1]:
-        claim += ". They also differ in executor (%s, %s), so it need not all be the network" % tuple(executors)
+    if name in PARITY and disjoint:
+        claim += ". Nothing but the %s differs: this is software, not the network" % PARITY[name]
+    elif name not in PARITY:
+        for key in ("executor", "runtime"):
+            pair = [layout[key] for layout in (fast, slow)]
+            if all(pair) and pair[0] != pair[1]:
+                claim += ". They also differ in %s (%s, %s), so it need not all be the network" % (key, *pair)
     missing = "an interval for both: at least two runs each" if disjoint is None else None
     values = {"fast": fast["name"], "slow": slow["name"], "ratio": ratio}
     return finding(name, level, claim + ".", arithmetic, missing, values)

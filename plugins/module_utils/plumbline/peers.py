@@ -66,12 +66,13 @@ def read_tables():
 class Watch:
     """Remembers which peers had connections and says when one has had none for ``grace_s`` seconds.
 
-    ``addresses`` are those of the other nodes, as they appear in connections. A peer that never had one proves nothing.
+    ``addresses`` are those of the other nodes, as they appear in connections. A peer that never had one proves nothing, unless
+    the start of the server has seen it take part (``proven``).
     """
 
-    def __init__(self, addresses, grace_s=5.0, read=read_tables, clock=time.monotonic):
+    def __init__(self, addresses, grace_s=5.0, proven=False, read=read_tables, clock=time.monotonic):
         self.addresses = list(addresses)
-        self.most = dict.fromkeys(self.addresses, 0)
+        self.most = dict.fromkeys(self.addresses, 1 if proven else 0)
         self._grace_s = grace_s
         self._read = read
         self._clock = clock
@@ -87,5 +88,5 @@ class Watch:
             if count or not self.most[address]:
                 self._gone_since.pop(address, None)
             elif now - self._gone_since.setdefault(address, now) >= self._grace_s:
-                gone.append("%s (none of its %d connections is left)" % (address, self.most[address]))
+                gone.append("%s (no connection of its serving processes is left)" % address)
         return "lost the node %s" % ", ".join(gone) if gone else ""

@@ -1,8 +1,6 @@
 """The report's plots as SVG and PNG. Controller only: needs matplotlib.
 
-Colours are Okabe and Ito's (the purple is Tol's, which is dark enough for text), told apart with any
-colour vision; a layout has the same one in every
-plot, given by its place among the run's layouts. Output is the same, byte for byte, for the same
+A layout has the same colour in every plot, given by its place among the run's layouts. Output is the same, byte for byte, for the same
 data: no date, a fixed hash salt, the font that ships with matplotlib.
 """
 
@@ -20,39 +18,25 @@ import matplotlib.patches
 matplotlib.use("Agg")
 
 from ansible.module_utils.plumbline.fact import PASSING  # noqa: E402
+from ansible.module_utils.plumbline.plots_style import (  # noqa: E402
+    GRID,
+    HALF,
+    INK,
+    MUTED,
+    PALETTE,
+    PAPER,
+    SCOPE_COLOURS,
+    STYLE,
+    WIDTH,
+    clip,
+    heading,
+    margins,
+)
+from ansible.module_utils.plumbline.plots_sweep import throughput_latency  # noqa: E402
 from ansible.module_utils.plumbline.report_format import digits, error, size  # noqa: E402
 from ansible.module_utils.plumbline.report_records import get, num  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator  # noqa: E402
-
-INK, MUTED, GRID, PAPER = "#1f2933", "#5f6b7a", "#dde3ea", "#ffffff"
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#aa3377", "#56b4e9", "#e69f00", "#7f7f7f")
-SCOPE_COLOURS = {"within": "#0072b2", "across": "#d55e00"}
-
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.color": MUTED,
-    "ytick.labelcolor": INK,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "svg.fonttype": "path",
-}
-# Inches. On the page a layout plot has the whole width and a collective half of it: text is then 13 to 14 pixels high.
-WIDTH, HALF = 11.0, 6.5
 
 
 def colours(layouts):
@@ -65,7 +49,8 @@ def draw(layouts, collectives, links=(), judged=()):
 
     The arguments are records of ``report_records``. A collective is drawn when its numbers hold, also when they missed a
     threshold, and no negative control is; a pair that
-    left no number is shown as such. There is a plot of pairs only where pairs were measured.
+    left no number is shown as such. There is a plot of pairs only where pairs were measured, and one of throughput against latency
+    only where there was a sweep.
     """
     usable = [item for item in layouts if item["usable"]]
     palette = colours(layouts)
@@ -74,6 +59,9 @@ def draw(layouts, collectives, links=(), judged=()):
         ("throughput_by_layout", "Throughput by layout", throughput, (usable, palette)),
         ("latency_by_layout", "TTFT and TPOT by layout", latency, (usable, palette)),
     ]
+    swept = [item for item in layouts if item["sweep"]]
+    if swept:
+        makers.append(("sweep_by_layout", "Throughput against latency by layout", throughput_latency, (swept, palette)))
     drawn = [item for item in collectives if item["sound"] and not item["control"]]
     for op in ops:
         mine = [item for item in drawn if item["op"] == op]
@@ -103,31 +91,14 @@ def _bytes(figure, kind):
     return buffer.getvalue()
 
 
-def _heading(figure, title, subtitle):
-    figure.text(0.012, 1 - 0.10 / figure.get_figheight(), title, fontsize=13, fontweight="bold", va="top")
-    figure.text(0.012, 1 - 0.38 / figure.get_figheight(), subtitle, fontsize=9.5, color=MUTED, va="top")
-
-
-def _margins(figure, left, right, top=0.85, bottom=0.62):
-    """Place the axes by inches from the figure's edges."""
-    width, height = figure.get_size_inches()
-    figure.subplots_adjust(left=left / width, right=1 - right / width, top=1 - top / height, bottom=bottom / height)
-
-
 def _rows(layouts):
     labels = []
     for item in layouts:
         parts = ["%s %d" % (key.upper(), item[key]) for key in ("tp", "pp") if item[key]]
         if item["nodes"]:
             parts.append("1 node" if item["nodes"] == 1 else "%d nodes" % item["nodes"])
-        labels.append((_clip(item["name"], 18), ", ".join(parts)))
+        labels.append((clip(item["name"], 18), ", ".join(parts)))
     return labels
-
-
-def _clip(text, limit):
-    # A "$" would start matplotlib's mathematics.
-    text = "".join(char if char.isprintable() else "?" for char in text).replace("$", r"\$")
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _label_rows(axes, layouts, palette):
@@ -154,7 +125,7 @@ def throughput(layouts, palette):
         return None
     figure = Figure(figsize=(WIDTH, 1.55 + 0.72 * len(layouts)))
     axes = figure.add_subplot()
-    _margins(figure, 1.85, 1.35)
+    margins(figure, 1.85, 1.35)
     top = 0
     for index, item in enumerate(layouts):
         stats = item["summary"]["throughput_tok_s"]
@@ -197,7 +168,7 @@ def throughput(layouts, palette):
     asked = [num(first.get(key)) for key in ("input_len_tokens", "output_len_tokens", "concurrency")]
     if all(value is not None for value in asked):
         subtitle += " %d tokens in, %d out, concurrency %d." % tuple(asked)
-    _heading(figure, "Throughput by layout", subtitle)
+    heading(figure, "Throughput by layout", subtitle)
     return figure, "Mean output tokens per second of a request, by layout; longer is better."
 
 
@@ -210,7 +181,7 @@ def latency(layouts, palette):
         return None
     figure = Figure(figsize=(WIDTH, 1.55 + 0.72 * len(layouts)))
     panels = figure.subplots(1, 2)
-    _margins(figure, 1.85, 0.3)
+    margins(figure, 1.85, 0.3)
     figure.subplots_adjust(wspace=0.12)
     for axes, metric, label in (
         (panels[0], "ttft_ms", "time to first token, TTFT (ms)"),
@@ -258,7 +229,7 @@ def latency(layouts, palette):
         axes.grid(False, axis="y")
         axes.set_yticks([])
     _label_rows(panels[0], layouts, palette)
-    _heading(
+    heading(
         figure,
         "TTFT and TPOT by layout",
         "Dot: one run. Band: smallest to largest run. Line and number: mean of the runs. Left is better.",
@@ -301,7 +272,7 @@ def _who(key, series, value):
     item = mine[0][0]
     lines = [{"within": "within a node", "across": "across nodes"}.get(scope, scope or item["name"])]
     if tool and len({_key(other)[1] for other, _xs, _ys in series}) > 1:
-        lines.append(_clip(tool, 20))
+        lines.append(clip(tool, 20))
     if item["ranks"]:
         lines.append("%d ranks" % item["ranks"])
     if len(mine) > 1:
@@ -376,16 +347,16 @@ def bandwidth(op, collectives):
         return None
     figure = Figure(figsize=(HALF, 4.0))
     axes = figure.add_subplot()
-    _margins(figure, 0.8, 1.55)
+    margins(figure, 0.8, 1.55)
     _lines(axes, series)
     _sizes_axis(axes, series)
     axes.set_ylim(0, max(max(ys) for _item, _xs, ys in series) * 1.12)
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.set_ylabel("bus bandwidth (GB/s)")
     _end_labels(axes, series, False, lambda _xs, ys: ("peak", max(ys), ""))
-    _heading(
+    heading(
         figure,
-        "Bandwidth of %s against message size" % _clip(op, 30),
+        "Bandwidth of %s against message size" % clip(op, 30),
         "%sBus bandwidth as in nccl-tests; GB/s = 10⁹ bytes per second." % _how(collectives),
     )
     return figure, "Bus bandwidth of %s against message size; higher is better." % op
@@ -398,7 +369,7 @@ def collective_latency(op, collectives):
         return None
     figure = Figure(figsize=(HALF, 4.0))
     axes = figure.add_subplot()
-    _margins(figure, 0.8, 1.55)
+    margins(figure, 0.8, 1.55)
     axes.set_yscale("log")
     for item, _xs, _ys in series:
         band = [
@@ -415,9 +386,9 @@ def collective_latency(op, collectives):
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: digits_time(value)))
     axes.set_ylabel("time of one operation")
     _end_labels(axes, series, True, lambda xs, ys: ("%s:" % size(xs[0]), ys[0], "µs"))
-    _heading(
+    heading(
         figure,
-        "Latency of %s against message size" % _clip(op, 30),
+        "Latency of %s against message size" % clip(op, 30),
         "%sLine: median. Band: minimum to 90th percentile." % _how(collectives),
     )
     return figure, "Median time of one %s against message size; lower is better." % op
@@ -468,7 +439,7 @@ def heatmap(op, links, judged):
     # Every node that is marked has its label; of the others as many as are legible beside it.
     shown = sorted({index for index in range(0, count, step) if all(abs(index - other) >= step for other in marked)} | set(marked))
     slant = {"rotation": 45, "ha": "right"} if count > 4 else {}
-    axes.set_xticks(shown, [_clip(nodes[index], 12) for index in shown], **slant)
+    axes.set_xticks(shown, [clip(nodes[index], 12) for index in shown], **slant)
     axes.set_yticks(shown, [_marked(nodes[index], suspects, doubtful) for index in shown])
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         for label, index in zip(labels, shown):
@@ -487,10 +458,10 @@ def heatmap(op, links, judged):
     bar.set_label("bus bandwidth (GB/s)", fontsize=9)
     bar.ax.tick_params(labelsize=8.5)
     sizes = sorted({link["size_bytes"] for link in links if link["size_bytes"]})
-    what = "%s at %s." % (_clip(op, 20), " or ".join(size(item) for item in sizes)) if sizes else ""
+    what = "%s at %s." % (clip(op, 20), " or ".join(size(item) for item in sizes)) if sizes else ""
     if suspects:
         what += " Framed: slow with every other node."
-    _heading(figure, "Bandwidth between every two nodes", what)
+    heading(figure, "Bandwidth between every two nodes", what)
     named = " Suspect: %s." % ", ".join(sorted(suspects)) if suspects else " No node stands out." if judged else ""
     return figure, "Bus bandwidth of %s between every two nodes; darker is slower.%s" % (op, named)
 
@@ -502,7 +473,7 @@ def _nodes_of(links, judged):
 
 
 def _marked(name, suspects, doubtful):
-    return _clip(name, 14) + ("\nsuspect" if name in suspects else "\nslow with most" if name in doubtful else "")
+    return clip(name, 14) + ("\nsuspect" if name in suspects else "\nslow with most" if name in doubtful else "")
 
 
 def _range_of(shades):

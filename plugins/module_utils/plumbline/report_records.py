@@ -18,6 +18,8 @@ DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2,
 JUDGED = ("pairs", "median_gbps", "best_gbps", "others_median_gbps", "ratio", "bound_gbps")
 
 METRICS = ("throughput_tok_s", "decode_tok_s", "ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")
+# Summaries that a benchmark has where an SLO was asked for.
+GOODPUT = ("request_goodput_per_s", "goodput_share")
 
 
 def num(value):
@@ -188,7 +190,7 @@ def _layout(name, entries):
     ray = first("ray_nodes", rows) or []
     summary = {
         metric: {key: num(value) for key, value in (get(measured, "summary", metric) or {}).items()}
-        for metric in METRICS
+        for metric in METRICS + GOODPUT
         if isinstance(get(measured, "summary", metric), dict)
     }
     tp, pp = first("tp", whole), first("pp", whole)
@@ -208,6 +210,18 @@ def _layout(name, entries):
         "layers": first("model_layers", whole),
         "hidden_size": first("model_hidden_size", whole),
         "dtype_bytes": first("model_dtype", lambda value: DTYPE_BYTES.get(str(value).replace("torch.", ""))),
+        "concurrency": whole(get(measured, "concurrency")),
+        "gpu": _gpu(get(bench["fact"], "context")) if bench else None,
+        "hbm_read_gbps": first("hbm_read_gbps", num),
+        "hbm_read_source": first("hbm_read_source", lambda value: value if isinstance(value, str) else None),
+        "read_per_token_bytes": first("read_per_token_bytes", num),
+        "kv_bytes_per_token": first("kv_bytes_per_token", num),
+        "bytes_unknown": first("model_bytes_unknown", lambda value: value if isinstance(value, str) else None),
+        "max_num_seqs": first("max_num_seqs", whole),
+        "distribution": _numbers(get(measured, "distribution")),
+        "slo": {key: value for key, value in _plain(get(measured, "slo")).items() if num(value)},
+        "stop": _plain(get(measured, "stop")),
+        "sweep": _levels(measured),
         "baseline": _baseline(bench) if bench else None,
         "startup": get(start["fact"], "measured") if start else None,
         "measured": measured if isinstance(measured, dict) else {},
@@ -217,6 +231,30 @@ def _layout(name, entries):
         and entry_status(bench) in PASSING
         and num(get(summary, "throughput_tok_s", "mean")) is not None,
     }
+
+
+def _plain(value):
+    return value if isinstance(value, dict) else {}
+
+
+def _numbers(value):
+    """Return a dictionary of dictionaries of numbers, the numbers only."""
+    return {key: {name: num(item) for name, item in _plain(inner).items()} for key, inner in _plain(value).items()}
+
+
+def _levels(measured):
+    """Return a sweep's levels that have both throughputs, upwards."""
+    needed = ("concurrency", "total_throughput_tok_s", "throughput_tok_s")
+    found = [level for level in rows(get(measured, "sweep")) if all((num(level.get(key)) or 0) > 0 for key in needed)]
+    return sorted(found, key=lambda level: level["concurrency"])
+
+
+def _gpu(context):
+    """Return the GPU's name, "" where the benchmark says that there is no GPU, None where it says nothing."""
+    if get(context, "clocks", "seen") == "no GPU":
+        return ""
+    name = get(context, "gpu_name")
+    return name if isinstance(name, str) and name else None
 
 
 def _baseline(entry):
@@ -234,6 +272,8 @@ def describe(layout):
         parts.append("1 node" if layout["nodes"] == 1 else "%d nodes" % layout["nodes"])
     if layout["executor"]:
         parts.append(layout["executor"])
+    if layout["runtime"] and layout["runtime"] != "host":
+        parts.append(layout["runtime"])
     return "%s (%s)" % (layout["name"], ", ".join(parts)) if parts else layout["name"]
 
 

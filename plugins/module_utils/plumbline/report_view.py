@@ -50,6 +50,15 @@ FORMULAS = [
         "a pair whose bus bandwidth at the largest size is below a share of the other pairs' median and outside their spread; "
         "a node is behind it when even its best pair is slow against the best of each other node without it.",
     ),
+    ("TTFT p50, p90, p99", "quantiles over all requests of all runs, linearly interpolated; of ITL over all their tokens."),
+    ("goodput", "requests a second that kept every bound of the SLO, each on its own; its share is of the requests completed."),
+    ("total throughput", "output tokens of all requests / wall time from the first request to the last token, at so many in flight."),
+    ("rate of one user", "output tokens of a request / E2E, at so many requests in flight: how fast an answer comes to one reader."),
+    (
+        "read floor",
+        "(weights read for a token + KV cache of the context) / TP / rate at which a GPU reads its memory; "
+        "pipeline stages add up to the whole model.",
+    ),
     ("all-reduces a token", "2 × layers + 1 under tensor parallelism: attention, MLP, and the embedding once."),
     ("per-token estimate", "all-reduces a token × median all-reduce time at hidden size × bytes per value."),
 ]
@@ -100,6 +109,8 @@ def view(data, found, claims):
         "links": _links(data),
         "judged": _judged(data),
         "layouts": _layouts(found, records),
+        "distributions": _distributions(records),
+        "sweeps": _sweeps(records),
         "findings": claims,
         "formulas": FORMULAS,
         "run": _run(run),
@@ -485,6 +496,7 @@ def _layouts(found, records):
                 "tpot": _plus_minus(shown.get("tpot_ms"), "ms"),
                 "e2e": _plus_minus(shown.get("e2e_ms"), "ms"),
                 "runs": _plural(len(layout["runs"]), "run") if layout["runs"] else "no run",
+                "stop": _stopped(layout["stop"]),
                 "requests": "%s of %s failed" % (digits(failed), digits(asked)) if asked else None,
                 "startup": seconds(get(layout["startup"], "ready_s")),
                 "load": seconds(get(layout["startup"], "load_weights_s")),
@@ -494,6 +506,80 @@ def _layouts(found, records):
                 "remedy": top and top["remedy"],
             }
         )
+    return lines
+
+
+def _stopped(stop):
+    """Say how wide the interval that was asked for is, and whether it was reached; None where none was asked for."""
+    if not isinstance(stop.get("reached"), bool):
+        return None
+    width = num(stop.get("width_percent"))
+    wide = MISSING if width is None else "%s wide" % digits(width, "%")
+    return "%s, %s" % (wide, "reached" if stop["reached"] else "not reached")
+
+
+def _distributions(records):
+    """Return a line for every layout with requests of its own: quantiles, spread, and how many kept the SLO."""
+    lines = []
+    for index, layout in enumerate(records):
+        found = layout["distribution"] if layout["usable"] else {}
+        if not found:
+            continue
+        lines.append(
+            {
+                "name": layout["name"],
+                "colour": min(index, 6),
+                "requests": digits(int(get(found, "e2e_ms", "n") or 0)),
+                "metrics": [
+                    {
+                        "label": label,
+                        "quantiles": " / ".join(digits(get(found, key, "p%d" % share)) for share in (50, 90, 99)),
+                        "cv": digits(100 * found[key]["cv"], "%") if num(get(found, key, "cv")) is not None else MISSING,
+                    }
+                    for key, label in (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"), ("itl_ms", "ITL"), ("e2e_ms", "E2E"))
+                ],
+                "slo": _slo_text(layout["slo"]),
+                "goodput": _goodput(*(get(layout["summary"], key, "mean") for key in ("request_goodput_per_s", "goodput_share"))),
+            }
+        )
+    return lines
+
+
+def _slo_text(slo):
+    """Return an SLO as text, ``TTFT ≤ 200 ms, TPOT ≤ 20 ms``; an em dash without one."""
+    names = (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"), ("e2e_ms", "E2E"))
+    return ", ".join("%s ≤ %g ms" % (label, slo[key]) for key, label in names if slo.get(key)) or MISSING
+
+
+def _goodput(rate, share):
+    """Return good requests a second and their share as text."""
+    rate, share = num(rate), num(share)
+    return MISSING if rate is None or share is None else "%s (%s %%)" % (digits(rate, "req/s"), digits(100 * share))
+
+
+def _sweeps(records):
+    """Return a line for every level of every sweep."""
+    lines = []
+    for index, layout in enumerate(records):
+        for level in layout["sweep"]:
+            notes = ["a queue: the server takes %d" % layout["max_num_seqs"]] if level.get("queued") and layout["max_num_seqs"] else []
+            for key, text in (("preemptions", "%d begun again"), ("burst_requests", "%d in one burst: TTFT and TPOT say nothing of them")):
+                notes += [text % level[key]] if num(level.get(key)) else []
+            lines.append(
+                {
+                    "name": layout["name"],
+                    "colour": min(index, 6),
+                    "concurrency": digits(level["concurrency"]),
+                    "requests": digits(level.get("completed")),
+                    "total": digits(level["total_throughput_tok_s"]),
+                    "user": digits(level["throughput_tok_s"]),
+                    "ttft": "%s / %s" % (digits(level.get("ttft_ms")), digits(level.get("ttft_p99_ms"))),
+                    "tpot": "%s / %s" % (digits(level.get("tpot_ms")), digits(level.get("tpot_p99_ms"))),
+                    "e2e": "%s / %s" % (digits(level.get("e2e_ms")), digits(level.get("e2e_p99_ms"))),
+                    "goodput": _goodput(level.get("request_goodput_per_s"), level.get("goodput_share")),
+                    "note": "; ".join(notes),
+                }
+            )
     return lines
 
 

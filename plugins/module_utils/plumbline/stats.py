@@ -60,3 +60,15 @@ def summary(values):
         half = t_975(len(values) - 1) * out["stdev"] / math.sqrt(len(values))
         out["ci95_low"], out["ci95_high"] = mean - half, mean + half
     return out
+
+
+def distribution(values):
+    """Describe single measurements: n, mean, stdev (ddof = 1), cv, min, p50, p90, p99 and max, all in the values' unit but cv.
+
+    It has no interval of the mean: requests of one run share a server and a moment, so they are no independent samples.
+    """
+    values = [float(value) for value in values]
+    out = {key: value for key, value in summary(values).items() if key in ("n", "mean", "stdev", "cv", "min")}
+    out.update({"p%d" % share: quantile(values, share / 100) for share in (50, 90, 99)})
+    out["max"] = max(values)
+    return out
