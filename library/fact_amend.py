@@ -12,7 +12,12 @@ description:
 options:
   fact: {description: The fact., type: dict, required: true}
   check: {description: Name of the check that the sentences belong to., type: str, required: true}
-  seen: {description: Sentences\, one reason each; those that the fact already has are left out., type: list, elements: str, required: true}
+  seen:
+    description:
+      - Sentences C(who: where: what), one reason each. Those whose last part the fact says already are left out.
+    type: list
+    elements: str
+    required: true
   remedy: {description: What to do., type: str}
 author: [Plumbline]
 """
@@ -49,9 +54,11 @@ def main():
     kind = str(fact.get("schema", "")).rpartition("/")[0].rpartition(".")[2]
     if not kind or "reasons" not in fact:
         module.fail_json(msg="this is no fact: keys %s, expected at least schema and reasons" % sorted(fact))
-    known = {item["seen"] for item in fact["reasons"]}
+    known = " ".join(item["seen"] for item in fact["reasons"])
     fact["reasons"] = fact["reasons"] + [
-        reason(args["check"], fact["status"], sentence, None, args["remedy"]) for sentence in args["seen"] if sentence not in known
+        reason(args["check"], fact["status"], sentence, None, args["remedy"])
+        for sentence in args["seen"]
+        if sentence.split(": ", 2)[-1] not in known
     ]
     module.exit_json(changed=False, ansible_facts={"plumbline": {kind: fact}}, fact=fact)
 

@@ -161,6 +161,7 @@ class Start:
             return False
         if layout["executor"] == "ray":
             self.env["RAY_ADDRESS"] = "%s:%d" % (self.head, args["ray_port"])
+            self.env.setdefault("RAY_DEDUP_LOGS", "0")  # folded lines lose the workers' numbers
         self.measurement.command = printable(self.argv, self.env)
         return layout["executor"] != "ray" or self.ray_is_complete()
 
@@ -270,7 +271,9 @@ class Start:
     def name_native_nodes(self):
         """Name the nodes that have connections to the head's serving processes; a node without one takes no part."""
         found = peers.live(self.addresses[1:], peers.read_tables())
-        self.measurement.context["peer_connections"] = found
+        self.measurement.context["node_workers"] = [
+            {"address": address, "rank": rank, "connections": found.get(address)} for rank, address in enumerate(self.addresses)
+        ]
         missing = sorted(address for address, count in found.items() if not count)
         self.measurement.add(
             "serve.span",

@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.lab
 
 TP1 = {"name": "tp1", "tp": 1, "pp": 1, "nodes": 1, "executor": "mp"}
-ONE_RUN = {"serve_benchmark_runs": 1, "serve_benchmark_prompts": 1, "vllm_serve_layouts": [TP1]}
+ONE_RUN = {"serve_benchmark_runs": 1, "serve_benchmark_sweep": [], "serve_benchmark_prompts": 1, "vllm_serve_layouts": [TP1]}
 
 
 def verdicts(run):
@@ -91,7 +91,7 @@ def test_killed_server_fails_its_layout_and_the_next_one_runs(lab):
     killer.start()
     run = lab.play(
         "site.yml", "--tags serve", run_id="killed",
-        vllm_serve_layouts=[victim, survivor], serve_benchmark_runs=4, serve_benchmark_prompts=1,
+        vllm_serve_layouts=[victim, survivor], serve_benchmark_runs=4, serve_benchmark_prompts=1, serve_benchmark_sweep=[],
     )  # fmt: skip
     killer.join()
     assert killed.is_set()

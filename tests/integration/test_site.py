@@ -39,8 +39,10 @@ def checked(lab):
 
 @pytest.fixture(scope="module")
 def site(lab, checked):
-    """One complete run."""
-    return lab.play("site.yml", run_id="site", serve_benchmark_prompts=PROMPTS, serve_benchmark_output_len=OUTPUT_LEN)
+    """One complete run, which leaves its last layout serving."""
+    return lab.play(
+        "site.yml", run_id="site", serve_benchmark_prompts=PROMPTS, serve_benchmark_output_len=OUTPUT_LEN, vllm_serve_keep=True
+    )
 
 
 def test_check_mode_fails_nothing_and_changes_nothing(checked):
@@ -66,6 +68,16 @@ def test_site_runs_and_every_layout_measured_what_was_asked(site):
             assert run["tpot_ms"] > 0 and run["ttft_ms"] > 0 and run["e2e_ms"] > run["ttft_ms"]
             # The two throughputs are made of the same requests: E2E = TTFT + (n - 1) x TPOT.
             assert run["e2e_ms"] == pytest.approx(run["ttft_ms"] + (OUTPUT_LEN - 1) * run["tpot_ms"], rel=0.02)
+
+
+def test_sweep_and_goodput_are_measured_and_drawn(site):
+    for layout in LAYOUTS:
+        measured = site.fact("labt1", "benchmark", layout)["measured"]
+        assert [level["concurrency"] for level in measured["sweep"]] == [1, 4, 8]
+        assert all(level["completed"] == level["num_prompts"] and level["failed"] == 0 for level in measured["sweep"])
+        assert measured["sweep"][2]["total_throughput_tok_s"] > measured["sweep"][0]["total_throughput_tok_s"], "a batch is faster"
+        assert all(0 <= run["goodput_share"] <= 1 for run in measured["runs"])
+    assert (site.dir / "plots/sweep_by_layout.svg").exists()
 
 
 def test_layouts_across_really_span_two_nodes(site, lab):
@@ -136,6 +148,17 @@ def test_node_assertions_pass(site, lab):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
     assert " passed" in done.stdout
+
+
+def test_last_layout_keeps_serving_when_asked_to(site, lab):
+    body = '{"model": "tiny-qwen2", "prompt": "a", "max_tokens": 3, "temperature": 0}'
+    answer = lab.shell(
+        "labt3",
+        "python3 -c 'import sys, urllib.request as u; print(u.urlopen(u.Request(sys.argv[1], sys.argv[2].encode(), "
+        "{\"Content-Type\": \"application/json\"}), timeout=60).read().decode())' http://%s:8000/v1/completions '%s'"
+        % (lab.addresses()["labt1"], body),
+    )
+    assert json.loads(answer)["usage"]["completion_tokens"] == 3
 
 
 def test_reset_leaves_nothing_running(site, lab):

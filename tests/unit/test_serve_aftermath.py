@@ -65,13 +65,13 @@ def amend(monkeypatch, **arguments):
 
 def test_reasons_are_added_once_and_the_status_stays(monkeypatch):
     measurement = Measurement("startup", "pp2")
-    measurement.add("serve.ready", "failed", "no completion")
+    measurement.add("serve.ready", "failed", "RuntimeError: Executor failed.")
     fact = measurement.fact()
-    said = ["10.0.0.5: out of memory", "no completion", "10.0.0.5: killed"]
+    said = ["10.0.0.5: out of memory", "10.0.0.4: server.log: RuntimeError: Executor failed.", "10.0.0.5: killed"]
     result = amend(monkeypatch, fact=fact, check="serve.postmortem", seen=said, remedy="read the log")
     again = result["ansible_facts"]["plumbline"]["startup"]
     assert again["status"] == "failed" and again["name"] == "pp2"
-    assert [item["seen"] for item in again["reasons"]] == ["no completion", "10.0.0.5: out of memory", "10.0.0.5: killed"]
+    assert [item["seen"] for item in again["reasons"]] == ["RuntimeError: Executor failed.", "10.0.0.5: out of memory", "10.0.0.5: killed"]
 
 
 def test_something_else_than_a_fact_is_refused(monkeypatch):

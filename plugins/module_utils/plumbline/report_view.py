@@ -75,6 +75,7 @@ ENVIRONMENT = (
     "gpu_model",
     "cpu_model",
     "image",
+    "image_id",
     "image_digest",
     "backend",
     "tool",

@@ -71,7 +71,7 @@ def node_environment(env, address):
     """
     interface = interface_of(address)
     if interface is None:
-        raise AddressUnknown("no interface of this node has the address %s: set ansible_host, or plumbline_address, to one that it has" % address)
+        raise AddressUnknown("no interface of this node has the address %s: set ansible_host or plumbline_address" % address)
     return dict(dict.fromkeys(SOCKET_VARIABLES, interface), **dict(env or {}, VLLM_HOST_IP=address))
 
 

@@ -1,0 +1,125 @@
+"""All lab layouts in containers, through Ray and natively, with the role that serves on GPU nodes; and a worker that is killed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime, timezone
+
+import pytest
+
+pytestmark = pytest.mark.lab
+
+SHAPES = {"tp1": (1, 1, 1), "tp2": (2, 1, 1), "pp2_across": (1, 2, 2), "tp2_across": (2, 1, 2)}
+LAYOUTS = [
+    {"name": "%s_%s" % (shape, executor), "tp": tp, "pp": pp, "nodes": nodes, "executor": executor}
+    for shape, (tp, pp, nodes) in SHAPES.items()
+    for executor in ("ray", "mp")
+]
+IN_CONTAINERS = {
+    "vllm_serve_runtime": "docker", "serve_benchmark_prompts": 1, "serve_benchmark_output_len": 32, "serve_benchmark_sweep": [],
+}  # fmt: skip
+OUTPUT_LEN, RUNS = 32, 2
+
+
+@pytest.fixture(scope="module")
+def model(lab):
+    """The model on every node."""
+    return lab.play("site.yml", "--tags model", run_id="containers-model").ok("model")
+
+
+@pytest.fixture(scope="module")
+def served(lab, model):
+    """One run over all layouts, each under both executors."""
+    return lab.play(
+        "site.yml", "--tags serve", run_id="containers", vllm_serve_layouts=LAYOUTS, serve_benchmark_runs=RUNS, **IN_CONTAINERS
+    )
+
+
+def test_every_layout_is_served_in_containers_under_both_executors(served, lab):
+    served.ok("site.yml in containers")
+    images = {lab.shell(node, "docker image inspect -f '{{.Id}}' plumbline/vllm-cpu:lab").strip() for node in lab.names}
+    assert len(images) == 1
+    for layout in LAYOUTS:
+        fact = served.fact("labt1", "benchmark", layout["name"])
+        assert fact["status"] in ("healthy", "degraded"), fact["reasons"]
+        assert fact["context"]["runtime"] == "docker"
+        assert {fact["context"]["image_id"]} == images
+        assert [run["completed"] for run in fact["measured"]["runs"]] == [1] * RUNS
+        assert all(run["failed"] == 0 and run["total_output_tokens"] == OUTPUT_LEN for run in fact["measured"]["runs"])
+
+
+def test_startup_says_what_runs_and_on_which_nodes(served, lab):
+    addresses = sorted(lab.addresses()[name] for name in ("labt1", "labt2"))
+    for layout in LAYOUTS:
+        fact = served.fact("labt1", "startup", layout["name"])
+        checks = {item["check"]: item for item in fact["reasons"]}
+        assert checks["serve.ready"]["status"] == checks["serve.model"]["status"] == "healthy"
+        assert checks["serve.kv_arithmetic"]["status"] == "healthy", "tokens of the KV cache agree with the model's config"
+        if layout["executor"] == "ray":
+            assert len(fact["context"]["ray_workers"]) == layout["tp"] * layout["pp"]
+            workers = {worker["address"] for worker in fact["context"]["ray_workers"]}
+            assert sorted(workers) == addresses[: layout["nodes"]]
+        elif layout["nodes"] > 1:
+            assert checks["serve.span"]["status"] == "healthy"
+            workers = fact["context"]["node_workers"]
+            assert [worker["address"] for worker in workers] == addresses and workers[1]["connections"] > 0
+
+
+def test_nothing_is_left_between_and_after_the_layouts(served, lab):
+    for node in lab.names:
+        assert lab.shell(node, "docker ps --all --quiet").split() == []
+        assert [line for line in lab.shell(node, "ps -eo args").splitlines() if "vllm" in line.lower() or "raylet" in line] == []
+
+
+def kill_container_when_measuring(lab, name, seen):
+    """Wait for the layout's first measured run, then kill the container of the second node; note when."""
+    for _ in range(300):
+        if lab.shell("labt1", "ls /var/lib/plumbline/serve/%s/bench-01.json 2>/dev/null" % name, check=False).strip():
+            lab.shell("labt2", "docker kill plumbline-%s" % name)
+            seen[name] = time.time()
+            return
+        time.sleep(0.3)
+
+
+@pytest.mark.parametrize("executor", ["ray", "mp"])
+def test_killed_worker_container_fails_its_layout_within_a_minute_and_the_next_one_runs(lab, model, executor):
+    victim = {"name": "victim_" + executor, "tp": 1, "pp": 2, "nodes": 2, "executor": executor}
+    survivor = {"name": "survivor_" + executor, "tp": 1, "pp": 1, "nodes": 1, "executor": "mp"}
+    lab.shell("labt1", "rm -rf /var/lib/plumbline/serve/" + victim["name"])
+    killed = {}
+    killer = threading.Thread(target=kill_container_when_measuring, args=(lab, victim["name"], killed))
+    killer.start()
+    run = lab.play(
+        "site.yml", "--tags serve", run_id="killed-container-" + executor, vllm_serve_layouts=[victim, survivor],
+        serve_benchmark_runs=5, **IN_CONTAINERS,
+    )  # fmt: skip
+    killer.join()
+    assert victim["name"] in killed, "the layout never got as far as a measured run"
+    assert run.status != 0
+    fact = run.fact("labt1", "benchmark", victim["name"])
+    assert fact["status"] == "failed"
+    ended = fact_end(fact)
+    assert ended - killed[victim["name"]] < 60, "%.0f s until the fact" % (ended - killed[victim["name"]])
+    assert 1 <= fact["measured"]["num_runs"] < 5, "what was measured before is kept"
+    said = " | ".join(item["seen"] for item in fact["reasons"])
+    address = lab.addresses()["labt2"]
+    assert "%s: the container plumbline-%s ended with 137" % (address, victim["name"]) in said
+    assert run.fact("labt1", "benchmark", survivor["name"])["status"] in ("healthy", "degraded")
+
+
+def fact_end(fact):
+    """Return when a fact was complete, as seconds since the epoch."""
+    started = datetime.strptime(fact["started_at"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    return started.timestamp() + fact["duration_s"]
+
+
+def test_missing_image_is_a_verdict_and_not_a_crash(lab, model):
+    run = lab.play(
+        "site.yml", "--tags serve", run_id="no-image", vllm_serve_image="plumbline/no-such-image:lab",
+        vllm_serve_layouts=[{"name": "tp1", "tp": 1, "pp": 1, "nodes": 1, "executor": "mp"}], **IN_CONTAINERS,
+    )  # fmt: skip
+    assert run.status != 0
+    fact = run.fact("labt1", "startup", "tp1")
+    assert fact["status"] == "failed"
+    assert "no-such-image" in " ".join(item["seen"] for item in fact["reasons"])
