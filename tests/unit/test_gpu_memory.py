@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from ansible.module_utils.plumbline import gpu_memory, nvidia
 
+H200 = Path(__file__).resolve().parent.parent / "captures" / "h200"
 # Columns as in the capture h200/nvidia-smi.query.csv, the four that are asked for here.
 TEXT = """index, name, memory.total [MiB], memory.used [MiB]
 0, NVIDIA H200, 143771 MiB, 0 MiB
@@ -52,3 +56,17 @@ def test_driver_that_fails_is_an_error_and_no_driver_is_no_gpu(tmp_path, monkeyp
 
 def test_pids_on_gpus(tmp_path):
     assert gpu_memory.users(smi(tmp_path, "pid, used_gpu_memory [MiB]\n4711, 70000 MiB\n[N/A], 1 MiB\n")) == [4711]
+
+
+@pytest.mark.parametrize(("name", "worker"), [("qwen7b", 1418), ("qwen32b", 1389)])
+def test_a_real_h200_before_with_and_after_a_server(name, worker, tmp_path):
+    (idle,) = gpu_memory.parse((H200 / "nvidia-smi.memory.idle.csv").read_text())
+    (serving,) = gpu_memory.parse((H200 / ("nvidia-smi.memory.%s.csv" % name)).read_text())
+    assert idle == {"index": 0, "name": "NVIDIA H200", "total_mib": 143771, "used_mib": 0}
+    assert gpu_memory.busy([idle], 0) == []
+    assert 130000 < serving["used_mib"] < serving["total_mib"]
+    assert gpu_memory.busy([serving], 1024) == ["GPU 0 uses %d MiB of 143771" % serving["used_mib"]]
+    assert gpu_memory.users(smi(tmp_path, (H200 / ("nvidia-smi.apps.%s.csv" % name)).read_text())) == [worker]
+    ended = json.loads((H200 / ("plumbline.vllm_processes.%s.txt" % name)).read_text().partition("=> ")[2])
+    assert worker in [process["pid"] for process in ended["ended"]]
+    assert ended["gpus"] == [idle], "the module returned after the driver had freed the memory"
