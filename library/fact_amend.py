@@ -14,7 +14,7 @@ options:
   check: {description: Name of the check that the sentences belong to., type: str, required: true}
   seen:
     description:
-      - Sentences C(who: where: what), one reason each. Those whose last part the fact says already are left out.
+      - "Sentences C(who: where: what), one reason each. Those whose last part the fact says already are left out."
     type: list
     elements: str
     required: true

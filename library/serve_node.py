@@ -111,15 +111,15 @@ def main():
     reasons, gpus = serve_checks.gpu_reasons(args["nvidia_smi"], layout, args["gpu_idle_mib"])
     reasons += serve_checks.check_ports(args["node_ip"], {name: int(port) for name, port in args["ports"].items()})
     reasons += serve_checks.check_model(args["model"], args["require_manifest"])
-    found, memory = serve_checks.check_memory(
-        gpus, serve_checks.config_of(args["model"]), layout, args["dtype"], args["max_model_len"], arguments
-    )
-    reasons += found
     try:
         there = runtime.has_program(args["program"])
     except (OSError, subprocess.TimeoutExpired) as error:
         module.fail_json(msg="cannot look for %s: %s" % (args["program"], error))
     seen = versions(runtime, args["program"]) if there else {}
+    found, memory = serve_checks.check_memory(
+        gpus, serve_checks.config_of(args["model"]), layout, args["dtype"], args["max_model_len"], arguments, seen.get("vllm")
+    )
+    reasons += found
     reasons += serve_checks.check_programs(there, seen, layout["executor"], bool(args["container"]))
     for item in reasons:
         item["seen"] = "%s: %s" % (args["node_ip"], item["seen"])

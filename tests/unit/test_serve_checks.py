@@ -102,3 +102,9 @@ def test_image_without_ray_is_refused_for_the_executor_ray_alone():
     assert only(serve_checks.check_programs(True, {"vllm": "0.25.0", "ray": None}, "mp", True))["status"] == "healthy"
     assert only(serve_checks.check_programs(True, {"vllm": "0.17.1", "ray": "2.53"}, "ray", True))["status"] == "healthy"
     assert only(serve_checks.check_programs(False, {}, "mp", False))["status"] == "failed"
+
+
+def test_share_of_a_gpu_follows_the_version():
+    assert [serve_checks.default_utilization(version) for version in (None, "0.17.1", "0.20.2", "0.32.0+cpu", "1.0.0", "dev")] == [
+        0.9, 0.9, 0.92, 0.92, 0.92, 0.9,
+    ]  # fmt: skip

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 from ansible.module_utils.plumbline import gpu_memory, manifest, net, nvidia
 from ansible.module_utils.plumbline.fact import reason
 from ansible.module_utils.plumbline.model_memory import ImpossibleLayout, UnknownModel, fit
 from ansible.module_utils.plumbline.vllm_command import option, ranks_on
 
-# vLLM's own default where --gpu-memory-utilization is not given: 0.9 in 0.17, 0.92 from 0.20 on. The smaller is the careful one.
-DEFAULT_UTILIZATION = 0.9
 MIB = 1024**2
+
+
+def default_utilization(version):
+    """Return vLLM's own default of --gpu-memory-utilization: 0.92 from 0.20 on, 0.9 before and where the version is not known.
+
+    Source: ``vllm/config/cache.py`` of 0.17.1 and of 0.20.2 to 0.32.0.
+    """
+    found = re.match(r"(\d+)\.(\d+)", version or "")
+    return 0.92 if found and (int(found.group(1)), int(found.group(2))) >= (0, 20) else 0.9
 
 
 def check_gpus(gpus, users, layout, idle_mib):
@@ -96,14 +104,17 @@ def config_of(folder):
         return {}
 
 
-def check_memory(gpus, config, layout, dtype, max_model_len, arguments):
-    """Judge whether weights and one request fit; return ``(reasons, the numbers or None)``. ``arguments`` are those of vLLM."""
+def check_memory(gpus, config, layout, dtype, max_model_len, arguments, version=None):
+    """Judge whether weights and one request fit; return ``(reasons, the numbers or None)``.
+
+    ``arguments`` and ``version`` are those of vLLM.
+    """
     if not gpus:
         return [reason("serve.memory", "skipped", "no GPU")], None
     sizes = [gpu["total_mib"] for gpu in gpus if gpu["total_mib"]]
     if not sizes:
         return [reason("serve.memory", "incomplete", "the driver does not say how much memory a GPU has", "a size", "see nvidia-smi")], None
-    utilization = float(option(arguments, "--gpu-memory-utilization") or DEFAULT_UTILIZATION)
+    utilization = float(option(arguments, "--gpu-memory-utilization") or default_utilization(version))
     length = int(option(arguments, "--max-model-len") or max_model_len)
     kv_dtype = option(arguments, "--kv-cache-dtype") or "auto"
     wanted = "weights and one request of %d tokens" % length
