@@ -1,22 +1,26 @@
 """Whether the other nodes of a layout are still there, seen from the head.
 
 A serving layout over several nodes keeps TCP connections between them as long as its processes live: torch.distributed's store, message
-queues, Ray. When a worker's process or container dies its kernel closes them at once; when a whole machine dies they stay open and
-retransmit. vLLM itself does not always notice: in native multi-node serving the head of 0.32.0 answers nothing and does not end.
-So the connections are counted in ``/proc/net/tcp``: nothing is sent, nothing has to run on the other side.
+queues, Ray. When a worker's process or container dies its kernel closes them at once. When a whole machine or its link dies they stay open,
+so every few seconds a closed port of it is asked: a kernel that lives refuses. vLLM itself does not always notice either: in native
+multi-node serving the head of 0.32.0 answers nothing and does not end. Nothing has to run on the other side.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 import time
 
 ESTABLISHED = 1  # include/net/tcp_states.h
-# The n-th retransmission comes after 0.2 s x (2^n - 1): a peer that has not acknowledged the eighth is silent for 25 s and more.
-MOST_RETRANSMITS = 7
 # Connections that are no evidence of serving: Ansible's and rsync's.
 IGNORED_PORTS = frozenset({22})
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
+# The discard service, which nobody runs: the kernel answers by itself, and no process of the other node wakes up.
+ASKED_PORT = 9
+ASK_EVERY_S = 5.0
+ASK_TIMEOUT_S = 2.0
+SILENT_S = 20.0
 
 
 def _address(text):
@@ -29,24 +33,21 @@ def _address(text):
 
 
 def parse(table):
-    """Yield ``(remote address, remote port, local port, state, retransmits)`` for each line of ``/proc/net/tcp`` or ``tcp6`` text."""
+    """Yield ``(remote address, remote port, local port, state)`` for each line of ``/proc/net/tcp`` or ``tcp6`` text."""
     for line in table.splitlines()[1:]:
         fields = line.split()
-        if len(fields) < 7:
+        if len(fields) < 4:
             continue
-        local, remote = fields[1], fields[2]
-        address, port = remote.split(":")
-        yield _address(address), int(port, 16), int(local.split(":")[1], 16), int(fields[3], 16), int(fields[6], 16)
+        address, port = fields[2].split(":")
+        yield _address(address), int(port, 16), int(fields[1].split(":")[1], 16), int(fields[3], 16)
 
 
 def live(addresses, tables):
-    """Return ``{address: number of established connections that still get through}``."""
+    """Return ``{address: number of established connections}``."""
     found = dict.fromkeys(addresses, 0)
     for table in tables:
-        for address, port, local_port, state, retransmits in parse(table):
-            if address not in found or state != ESTABLISHED or retransmits > MOST_RETRANSMITS:
-                continue
-            if port not in IGNORED_PORTS and local_port not in IGNORED_PORTS:
+        for address, port, local_port, state in parse(table):
+            if address in found and state == ESTABLISHED and not IGNORED_PORTS & {port, local_port}:
                 found[address] += 1
     return found
 
@@ -63,30 +64,64 @@ def read_tables():
     return texts
 
 
-class Watch:
-    """Remembers which peers had connections and says when one has had none for ``grace_s`` seconds.
+def answers(address):
+    """Tell whether the kernel at ``address`` answers: it accepts or refuses within :data:`ASK_TIMEOUT_S`."""
+    try:
+        with socket.create_connection((address, ASKED_PORT), timeout=ASK_TIMEOUT_S):
+            return True
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
 
-    ``addresses`` are those of the other nodes, as they appear in connections. A peer that never had one proves nothing, unless
-    the start of the server has seen it take part (``proven``).
+
+class Watch:
+    """Says when a node's serving processes, or the node itself, are gone for some seconds.
+
+    ``addresses`` are those of the other nodes, as they appear in connections. A peer that never had a connection proves nothing, unless
+    the start of the server has seen it take part (``proven``). A node that does not answer at first (a firewall) is not asked again.
     """
 
-    def __init__(self, addresses, grace_s=5.0, proven=False, read=read_tables, clock=time.monotonic):
+    def __init__(self, addresses, grace_s=5.0, proven=False, read=read_tables, ask=answers, clock=time.monotonic):
         self.addresses = list(addresses)
-        self.most = dict.fromkeys(self.addresses, 1 if proven else 0)
+        self._had = dict.fromkeys(self.addresses, proven)
         self._grace_s = grace_s
-        self._read = read
-        self._clock = clock
-        self._gone_since = {}
+        self._read, self._ask, self._clock = read, ask, clock
+        self._gone_since, self._silent_since = {}, {}
+        self._asked = None  # those that answered at first
+        self._ask_at = 0.0
 
     def lost(self):
         """Look, and return a sentence naming the nodes that are gone; empty when none is."""
         if not self.addresses:
             return ""
+        gone = self._without_connections() + self._silent()
+        return "lost the node %s" % ", ".join(gone) if gone else ""
+
+    def _without_connections(self):
         now, gone = self._clock(), []
         for address, count in live(self.addresses, self._read()).items():
-            self.most[address] = max(self.most[address], count)
-            if count or not self.most[address]:
+            self._had[address] = self._had[address] or count > 0
+            if count or not self._had[address]:
                 self._gone_since.pop(address, None)
             elif now - self._gone_since.setdefault(address, now) >= self._grace_s:
                 gone.append("%s (no connection of its serving processes is left)" % address)
-        return "lost the node %s" % ", ".join(gone) if gone else ""
+        return gone
+
+    def _silent(self):
+        if self._asked is None:
+            self._asked = [address for address in self.addresses if self._ask(address)]
+            self._ask_at = self._clock() + ASK_EVERY_S
+        if self._clock() >= self._ask_at:
+            for address in self._asked:
+                if self._ask(address):
+                    self._silent_since.pop(address, None)
+                else:
+                    self._silent_since.setdefault(address, self._clock())
+            self._ask_at = self._clock() + ASK_EVERY_S
+        now = self._clock()
+        return [
+            "%s (the machine has not answered for %d s)" % (address, now - since)
+            for address, since in self._silent_since.items()
+            if now - since >= SILENT_S
+        ]
