@@ -249,11 +249,32 @@ def test_a_sweep_is_one_labelled_line_a_layout_and_drawn_only_where_there_is_one
     lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
     assert [list(line.get_ydata()) for line in lines] == [[100.0, 380.0, 900.0], [30.0, 60.0]]
     assert list(lines[0].get_xdata()) == pytest.approx([90.0, 85.5, 50.625])
-    assert [item.get_text() for item in axes.texts] == ["1", "4", "16", "1", "4"]
+    assert [item.get_text() for item in axes.texts] == ["1", "4", "16, a queue", "1", "4"]
     assert axes.get_yscale() == "log", "900 is more than eight times 30"
     said = " ".join(texts(figure))
     assert "tok/s" in axes.get_xlabel() and "Hollow" in said and "Dashed" not in said
     assert [item.get_text().split("\n")[0] for item in axes.get_legend().get_texts()] == ["tp1", "tp2_across"]
+
+
+@pytest.mark.parametrize("shares, hollow, last", [
+    ((1.0, 0.9, 0.004), [False, False, True], "within the SLO: 380 tok/s"), ((0.89, 0.5, 0.0), [True] * 3, "no level within the SLO"),
+    ((1.0, 1.0, 1.0), [False] * 3, "within the SLO: 900 tok/s"), ((None,) * 3, [False] * 3, "up to 900 tok/s"),
+])  # fmt: skip
+def test_levels_that_miss_the_slo_are_hollow_and_the_legend_tells_the_best_within_it(records, shares, hollow, last):
+    files = whole_run()
+    one = with_sweep(benchmark("tp1"))
+    for level, share in zip(one["measured"]["sweep"], shares):
+        level["goodput_share"] = share
+    put(files, "node1", one)
+    found, _fabric = records(files)
+    figure, _caption = plots.throughput_latency(found, plots.colours(found))
+    axes = figure.axes[0]
+    points = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    assert [line.get_markerfacecolor() == plots.PAPER for line in points] == hollow
+    (label,) = [item.get_text() for item in axes.get_legend().get_texts()]
+    assert label.split("\n")[:2] == ["tp1", "up to 900 tok/s"] and label.endswith(last)
+    assert axes.get_legend().get_title().get_text() == "SLO: TTFT ≤ 200 ms\nTPOT ≤ 20 ms"
+    assert ("Hollow" in " ".join(texts(figure))) is any(hollow)
 
 
 def test_levels_before_one_that_failed_are_drawn_and_marked(records):

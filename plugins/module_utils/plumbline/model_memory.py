@@ -14,8 +14,8 @@ __all__ = ["ImpossibleLayout", "UnknownModel", "check_kv", "fit", "kv_bytes_per_
 
 GIB = 2**30
 # Activations of the largest prefill, CUDA graphs, NCCL's and vLLM's buffers, and what the driver keeps of the card. Published for 72B FP16
-# on 80 GB H100 (vLLM 0.17, nvidia-smi's 79.65 GiB): 5.0 GiB at TP4, 5.1 GiB at TP8; measured on one H200 (0.25.0): 1.9 GiB (7B), 1.1 GiB
-# (72B, eager).
+# on 80 GB H100 (vLLM 0.17, nvidia-smi's 79.65 GiB): 5.0 GiB at TP4, 5.1 GiB at TP8; measured on one H200 (0.25.0): 1.9 GiB (7B), 2.4 GiB
+# (32B), 1.1 GiB (72B, eager).
 OVERHEAD_BYTES = 5 * GIB
 # vllm/model_executor/layers/vocab_parallel_embedding.py: DEFAULT_VOCAB_PADDING_SIZE
 VOCAB_PADDING = 64

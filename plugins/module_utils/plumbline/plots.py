@@ -33,7 +33,7 @@ from ansible.module_utils.plumbline.plots_style import (  # noqa: E402
     margins,
 )
 from ansible.module_utils.plumbline.plots_sweep import throughput_latency  # noqa: E402
-from ansible.module_utils.plumbline.report_format import digits, error, size  # noqa: E402
+from ansible.module_utils.plumbline.report_format import digits, mean_and_error, size  # noqa: E402
 from ansible.module_utils.plumbline.report_records import get, num  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator  # noqa: E402
@@ -154,9 +154,9 @@ def throughput(layouts, palette):
             )
         far = max([stats["mean"], *runs, *([high] if high is not None else [])])
         top = max(top, far)
-        value = digits(stats["mean"])
-        if low is not None and high is not None:
-            value += " ± %s" % error(max(high - stats["mean"], stats["mean"] - low))
+        known = low is not None and high is not None
+        value, half = mean_and_error(stats["mean"], max(high - stats["mean"], stats["mean"] - low) if known else None)
+        value += " ± %s" % half if half else ""
         axes.annotate(value, (far, index), xytext=(8, 0), textcoords="offset points", va="center", fontweight="bold")
     axes.set_xlim(0, top * 1.02 or 1)
     _label_rows(axes, layouts, palette)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ansible.module_utils.plumbline.plots_style import INK, MUTED, PAPER, WIDTH, clip, heading, margins
 from ansible.module_utils.plumbline.report_format import digits
+from ansible.module_utils.plumbline.report_serving import GOOD_SHARE, slos, within_slo
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -22,8 +23,8 @@ def throughput_latency(layouts, palette):
         return None
     figure = Figure(figsize=(WIDTH, 5.2))
     axes = figure.add_subplot()
-    margins(figure, 0.95, 2.35)
-    totals, queued, stopped = [], False, False
+    margins(figure, 0.95, 2.6)
+    totals, missed, stopped = [], False, False
     for index, item in enumerate(layouts):
         users = [level["throughput_tok_s"] for level in item["sweep"]]
         rates = [level["total_throughput_tok_s"] for level in item["sweep"]]
@@ -32,25 +33,38 @@ def throughput_latency(layouts, palette):
         stopped |= not item["usable"]
         axes.plot(users, rates, color=colour, linewidth=1.8, alpha=0.9, linestyle="-" if item["usable"] else (0, (4, 2)), zorder=2)
         for level, x, y in zip(item["sweep"], users, rates):
-            queued |= bool(level.get("queued"))
-            fill = PAPER if level.get("queued") else colour
+            hollow = within_slo(level) is False
+            missed |= hollow
+            fill = PAPER if hollow else colour
             axes.plot([x], [y], marker, markersize=6.5, markerfacecolor=fill, markeredgecolor=colour, markeredgewidth=1.4, zorder=3)
-            axes.annotate(
-                digits(level["concurrency"]), (x, y), xytext=(7, 5), textcoords="offset points", fontsize=9, color=colour, fontweight="bold"
-            )
+            text = digits(level["concurrency"]) + (", a queue" if level.get("queued") else "")
+            axes.annotate(text, (x, y), xytext=(7, 5), textcoords="offset points", fontsize=9, color=colour, fontweight="bold")
         axes.plot([], [], color=colour, marker=marker, markersize=6.5, label=_label(item))
     _axes(axes, totals, max(level["throughput_tok_s"] for item in layouts for level in item["sweep"]))
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=9, labelcolor=INK, borderaxespad=0)
+    asked = ["SLO: " + bounds for bounds in slos(layouts).split("; ") if bounds]
+    legend = axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=9, labelcolor=INK, borderaxespad=0)
+    legend.set_title("\n".join(clip(line, 34) for text in asked for line in text.split(", ")), prop={"size": 9})
+    legend.set_alignment("left")
     subtitle = "Number at a point: requests in flight. Up and to the right is better."
-    subtitle += " Hollow: more than the server takes at a time, a queue." if queued else ""
+    if missed:
+        subtitle += " Hollow: fewer than %g %% of the answers kept the SLO." % (100 * GOOD_SHARE)
     subtitle += " Dashed: the benchmark did not pass." if stopped else ""
     heading(figure, "Throughput against latency by layout", subtitle)
     return figure, "Tokens per second of the server against tokens per second of one user, for each number of requests in flight."
 
 
 def _label(item):
-    best = max(level["total_throughput_tok_s"] for level in item["sweep"])
-    return "%s\nup to %s" % (clip(item["name"], 24), digits(best, "tok/s"))
+    lines = [clip(item["name"], 24), "up to %s" % _best(item["sweep"])]
+    kept = [level for level in item["sweep"] if within_slo(level)]
+    if kept:
+        lines.append("within the SLO: %s" % _best(kept))
+    elif any(within_slo(level) is False for level in item["sweep"]):
+        lines.append("no level within the SLO")
+    return "\n".join(lines)
+
+
+def _best(levels):
+    return digits(max(level["total_throughput_tok_s"] for level in levels), "tok/s")
 
 
 def _axes(axes, totals, fastest):

@@ -6,9 +6,13 @@ numbers from 100 upwards; a missing number is an em dash.
 
 from __future__ import annotations
 
+import math
+
 from ansible.module_utils.plumbline.report_records import num
 
 MISSING = "—"
+# Runs that differ in nothing but the noise of floating point have an interval that no decimal shows.
+MOST_PLACES = 6
 
 
 def digits(value, unit=""):
@@ -30,12 +34,32 @@ def digits(value, unit=""):
     return text + " " + unit if unit else text
 
 
-def error(value):
-    """Return the half width of an interval to two significant digits: ``1.1``, ``0.32``, ``24``."""
-    value = num(value)
-    if value is None:
-        return MISSING
-    return "%.2g" % value if abs(value) < 99.5 else digits(value)
+def mean_and_error(mean, half):
+    """Return a mean and the half width of its interval to the same decimal: ``("211.39", "0.08")``; no half width is None.
+
+    The half width decides: one significant digit, or two where the first is small (Particle Data Group, Review of Particle Physics,
+    section 5.3 of the introduction: two up to 354, one from 355). The mean has never fewer digits than :func:`digits` gives.
+    """
+    mean, half = num(mean), num(half)
+    if mean is None or half is None:
+        return digits(mean), None
+    places = _places(mean, half)
+    return format(mean, ",.%df" % places), format(half, ",.%df" % places)
+
+
+def _places(mean, half):
+    """Return the decimals in which a mean and its half width are both told."""
+    shown = max(0, 2 - math.floor(math.log10(abs(mean)))) if mean else 0
+    if not half:
+        return min(shown, MOST_PLACES)
+    lead, _e, power = ("%.2e" % half).partition("e")
+    needed = (1 if float(lead) < 3.55 else 0) - int(power)
+    return min(max(shown, needed), MOST_PLACES)
+
+
+def plural(count, word):
+    """Return a count with its word: ``1 node``, ``2 nodes``."""
+    return "%d %s%s" % (count, word, "" if count == 1 else "s")
 
 
 def size(value):
@@ -71,5 +95,9 @@ def interval(stats, unit=""):
     stats = stats or {}
     if num(stats.get("ci95_low")) is None or num(stats.get("ci95_high")) is None:
         return digits(stats.get("mean"), unit)
-    text = "%s [%s, %s]" % tuple(digits(stats[key]) for key in ("mean", "ci95_low", "ci95_high"))
+    values = [num(stats.get(key)) for key in ("mean", "ci95_low", "ci95_high")]
+    if values[0] is None:
+        return digits(None, unit)
+    places = _places(values[0], max(values[2] - values[0], values[0] - values[1]))
+    text = "%s [%s, %s]" % tuple(format(value, ",.%df" % places) for value in values)
     return text + " " + unit if unit else text

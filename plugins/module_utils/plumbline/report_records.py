@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from ansible.module_utils.plumbline.clocks_judge import POWER_CAP_SHARE
 from ansible.module_utils.plumbline.fact import PASSING, STATUSES, worst
 
 # Bytes of one value on the wire, by the name that a model's config.json or vLLM gives the type.
@@ -218,6 +219,9 @@ def _layout(name, entries):
         "kv_bytes_per_token": first("kv_bytes_per_token", num),
         "bytes_unknown": first("model_bytes_unknown", lambda value: value if isinstance(value, str) else None),
         "max_num_seqs": first("max_num_seqs", whole),
+        "load_format": first("load_format", lambda value: value if isinstance(value, str) else None),
+        "compile_cache": first("compile_cache_hit", lambda value: ("miss", "hit")[value] if isinstance(value, bool) else None),
+        "power_caps": _power_caps(get(bench["fact"], "context", "sweep_clocks")) if bench else [],
         "distribution": _numbers(get(measured, "distribution")),
         "slo": {key: value for key, value in _plain(get(measured, "slo")).items() if num(value)},
         "stop": _plain(get(measured, "stop")),
@@ -247,6 +251,25 @@ def _levels(measured):
     needed = ("concurrency", "total_throughput_tok_s", "throughput_tok_s")
     found = [level for level in rows(get(measured, "sweep")) if all((num(level.get(key)) or 0) > 0 for key in needed)]
     return sorted(found, key=lambda level: level["concurrency"])
+
+
+def _power_caps(clocks):
+    """Return the GPUs that their power limit held down in a window of clocks, with the share of their time under load.
+
+    From :data:`clocks_judge.POWER_CAP_SHARE` upwards, as the clocks are judged; by the samples where the driver counts no time.
+    """
+    found = []
+    samples, window_s = (num(get(clocks, key)) for key in ("samples", "window_s"))
+    for bus, gpu in sorted(_plain(get(clocks, "gpus")).items()):
+        loaded = num(get(gpu, "loaded_samples"))
+        if get(gpu, "in_use") is not True or not (samples and window_s and loaded):
+            continue
+        held_us, seen = num(get(gpu, "throttle_us", "sw_power_cap")), num(get(gpu, "reasons_seen", "sw_power_cap"))
+        share = held_us / (window_s * 1e6 * loaded / samples) if held_us is not None else (seen or 0) / loaded
+        if share >= POWER_CAP_SHARE:
+            low, high = (num(get(gpu, "sm_mhz", key)) for key in ("min", "max"))
+            found.append({"gpu": bus, "share": min(1, share), "limit_w": num(get(gpu, "power_limit_w")), "low_mhz": low, "high_mhz": high})
+    return found
 
 
 def _gpu(context):

@@ -95,6 +95,13 @@ def sentence(item):
     return text + " (expected %s)" % item["threshold"] if item["threshold"] else text
 
 
+def against_baseline(item):
+    """Say how a number stands against its baseline (its reason, or None); no baseline is never a pass."""
+    if item is None or item["status"] == "skipped":
+        return "no baseline"
+    return "%s: %s" % (item["status"], item["threshold"] or item["seen"])
+
+
 def role_of(data, host):
     """Return ``serving``, ``spare``, ``excluded`` or None (no selection was made)."""
     selection = data["selection"] or {}

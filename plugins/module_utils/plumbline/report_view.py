@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ansible.module_utils.plumbline.fact import PASSING
 from ansible.module_utils.plumbline.findings_layouts import apart
-from ansible.module_utils.plumbline.report_format import MISSING, digits, error, factor, interval, seconds, size
+from ansible.module_utils.plumbline.report_format import MISSING, digits, factor, interval, plural, seconds, size
 from ansible.module_utils.plumbline.report_records import (
     collectives,
     describe,
@@ -25,7 +25,8 @@ from ansible.module_utils.plumbline.report_records import (
     rows,
     texts,
 )
-from ansible.module_utils.plumbline.report_verdicts import first_reason, role_of, sentence
+from ansible.module_utils.plumbline.report_serving import distribution_lines, dummy_warning, in_flight, layout_lines, sweep
+from ansible.module_utils.plumbline.report_verdicts import against_baseline, first_reason, role_of, sentence
 
 FORMULAS = [
     ("throughput", "output tokens of a request / E2E, in tok/s. Includes the wait for the first token."),
@@ -109,9 +110,10 @@ def view(data, found, claims):
         "together": _together(found),
         "links": _links(data),
         "judged": _judged(data),
-        "layouts": _layouts(found, records),
-        "distributions": _distributions(records),
-        "sweeps": _sweeps(records),
+        "layouts": layout_lines(found, records),
+        "distributions": distribution_lines(records),
+        "sweep": sweep(records),
+        "dummy": dummy_warning(records),
         "findings": claims,
         "formulas": FORMULAS,
         "run": _run(run),
@@ -139,31 +141,41 @@ def _time(text):
         return None
 
 
-def _plural(count, word):
-    return "%d %s%s" % (count, word, "" if count == 1 else "s")
-
-
 def _headline(data, found, records):
     usable = [layout for layout in records if layout["usable"]]
     serving = texts((data["selection"] or {}).get("serving"))
-    what = "%s checked" % _plural(len(found["nodes"]), "node")
+    what = "%s checked" % plural(len(found["nodes"]), "node")
     if serving:
         what += ", serving on %s" % ", ".join(serving)
     if records:
-        what += "; %d of %s benchmarked" % (len(usable), _plural(len(records), "layout"))
+        what += "; %d of %s benchmarked" % (len(usable), plural(len(records), "layout"))
     bad = found["failed"]
     if bad:
         verdict = "Not proven: %s." % _named(bad)
     elif found["overall"] == "skipped":
         verdict = "Nothing was measured in this run."
     else:
-        verdict = "Every node and layout that was measured passed."
+        verdict = "Every node and layout that was measured passed%s." % _with_something_to_look_at(found)
     return {
         "status": found["overall"],
         "what": what + ".",
         "verdict": verdict,
         "fastest": _fastest(data, usable, records),
     }
+
+
+def _with_something_to_look_at(found):
+    """Return how many passed as degraded and which, as the rest of a sentence; "" where all are healthy."""
+    groups = []
+    for what, verdicts in (("node", found["nodes"]), ("layout", found["layouts"])):
+        names = [name for name, verdict in verdicts.items() if verdict["status"] == "degraded"]
+        if names:
+            groups.append("%d of %s (%s)" % (len(names), plural(len(verdicts), what), _few(names)))
+    return ", %s with something to look at" % " and ".join(groups) if groups else ""
+
+
+def _few(names):
+    return ", ".join(names[:3]) + (" and %d more" % (len(names) - 3) if len(names) > 3 else "")
 
 
 def _named(bad):
@@ -179,8 +191,7 @@ def _named(bad):
             parts.append("the run's own records are incomplete")
             continue
         names = list(dict.fromkeys(names))
-        shown = ", ".join(names[:3]) + (" and %d more" % (len(names) - 3) if len(names) > 3 else "")
-        parts.append("%s%s %s %s" % (what, "" if len(names) == 1 else "s", shown, status))
+        parts.append("%s%s %s %s" % (what, "" if len(names) == 1 else "s", _few(names), status))
     return "; ".join(parts)
 
 
@@ -193,7 +204,7 @@ def _fastest(data, usable, records):
     ranked = sorted(usable, key=lambda layout: -layout["summary"]["throughput_tok_s"]["mean"])
     best = ranked[0]
     rate = best["summary"]["throughput_tok_s"]
-    text = "%s: %s" % (describe(best), interval(rate, "tok/s"))
+    text = "%s: %s" % (describe(best), ", ".join(part for part in (interval(rate, "tok/s"), in_flight(best)) if part))
     if len(ranked) == 1:
         return "Only " + text + ", no other layout to compare with."
     second = ranked[1]
@@ -263,11 +274,12 @@ def _tiles(found, records):
         ("ttft_ms", "lowest TTFT", "ms", min),
         ("tpot_ms", "lowest TPOT", "ms", min),
     ):
-        values = [(num(get(layout["summary"], metric, "mean")), layout["name"]) for layout in usable]
+        values = [(num(get(layout["summary"], metric, "mean")), layout) for layout in usable]
         values = [pair for pair in values if pair[0] is not None]
         if values:
-            value, name = choose(values)
-            tiles.append({"label": label, "value": digits(value), "unit": unit, "note": name})
+            value, layout = choose(values, key=lambda pair: (pair[0], pair[1]["name"]))
+            note = ", ".join(part for part in (layout["name"], in_flight(layout)) if part)
+            tiles.append({"label": label, "value": digits(value), "unit": unit, "note": note})
     return tiles
 
 
@@ -306,7 +318,7 @@ def _calm(verdict):
     skipped = next((item for item in verdict["reasons"] if item["status"] == "skipped"), None)
     if verdict["status"] == "skipped":
         return sentence(skipped) if skipped else "nothing was measured"
-    return "%s passed" % _plural(sum(item["status"] == "healthy" for item in verdict["reasons"]), "check")
+    return "%s passed" % plural(sum(item["status"] == "healthy" for item in verdict["reasons"]), "check")
 
 
 def _selection(data, found):
@@ -351,7 +363,7 @@ def _fabric(data):
                 "status": item["status"],
                 "how": (" by ".join(str(part) for part in (item["backend"], item["tool"]) if part) or MISSING)
                 + (", %s" % item["control"] if item["control"] else ""),
-                "ranks": "%s on %s" % (digits(item["ranks"]), _plural(int(item["nodes"]), "node"))
+                "ranks": "%s on %s" % (digits(item["ranks"]), plural(int(item["nodes"]), "node"))
                 if item["ranks"] and item["nodes"]
                 else MISSING,
                 "latency": digits(item["latency_8b_us"], "µs"),
@@ -360,7 +372,7 @@ def _fabric(data):
                 "fit": _fit_text(item["fit"]),
                 "transport": _transport(item),
                 "path": _path(item),
-                "baseline": _baseline(item["baseline"]),
+                "baseline": against_baseline(item["baseline"]),
             }
         )
     return sorted(lines, key=lambda line: (line["op"], line["scope"] != "within", line["how"], line["host"]))
@@ -389,7 +401,7 @@ def _transport(item):
         return MISSING
     text = said["network"] or ", ".join(said["within"]) or "not named"
     if said["network"] in ("IB", "RoCE"):
-        text += ", %s" % _plural(len(said["devices"]), "port") if said["devices"] else ""
+        text += ", %s" % plural(len(said["devices"]), "port") if said["devices"] else ""
         text += ", GPUDirect" if said["gdrdma"] else ", no GPUDirect"
     missed = item["scope"] == "across" and said["expected"] and said["expected"] != said["network"]
     return text + (" (expected %s)" % said["expected"] if missed else "")
@@ -461,148 +473,6 @@ def _path(item):
     return text
 
 
-def _baseline(item):
-    """Say how a number stands against its baseline; no baseline is never a pass."""
-    if item is None or item["status"] == "skipped":
-        return "no baseline"
-    return "%s: %s" % (item["status"], item["threshold"] or item["seen"])
-
-
-def _layouts(found, records):
-    lines = []
-    for index, layout in enumerate(records):
-        verdict = found["layouts"][layout["name"]]
-        top = first_reason(verdict) if verdict["status"] not in ("healthy", "skipped") else None
-        # A benchmark that did not pass measured something, but not what was asked.
-        shown = layout["summary"] if layout["usable"] else {}
-        addresses = ["Ray: " + ", ".join(layout["ray_addresses"])] if layout["ray_addresses"] else []
-        if layout["addresses"] and set(layout["addresses"]) != set(layout["ray_addresses"]):
-            addresses.append(", ".join(layout["addresses"]))
-        failed = sum(num(run.get("failed")) or 0 for run in layout["runs"])
-        asked = sum(num(run.get("num_prompts")) or 0 for run in layout["runs"])
-        lines.append(
-            {
-                "name": layout["name"],
-                "colour": min(index, 6),
-                "status": verdict["status"],
-                "phases": verdict["phases"],
-                "tp": digits(layout["tp"]),
-                "pp": digits(layout["pp"]),
-                "nodes": digits(layout["nodes"]),
-                "executor": "/".join(part for part in (layout["executor"], layout["runtime"]) if part) or MISSING,
-                "addresses": addresses or [MISSING],
-                "throughput": _plus_minus(shown.get("throughput_tok_s"), "tok/s"),
-                "decode": _plus_minus(shown.get("decode_tok_s"), "tok/s"),
-                "ttft": _plus_minus(shown.get("ttft_ms"), "ms"),
-                "tpot": _plus_minus(shown.get("tpot_ms"), "ms"),
-                "e2e": _plus_minus(shown.get("e2e_ms"), "ms"),
-                "runs": _plural(len(layout["runs"]), "run") if layout["runs"] else "no run",
-                "stop": _stopped(layout["stop"]),
-                "requests": "%s of %s failed" % (digits(failed), digits(asked)) if asked else None,
-                "startup": seconds(get(layout["startup"], "ready_s")),
-                "load": seconds(get(layout["startup"], "load_weights_s")),
-                "memory": _memory(layout["startup"]),
-                "baseline": _baseline(layout["baseline"]),
-                "why": sentence(top) if top else None,
-                "remedy": top and top["remedy"],
-            }
-        )
-    return lines
-
-
-def _stopped(stop):
-    """Say how wide the interval that was asked for is, and whether it was reached; None where none was asked for."""
-    if not isinstance(stop.get("reached"), bool):
-        return None
-    width = num(stop.get("width_percent"))
-    wide = MISSING if width is None else "%s wide" % digits(width, "%")
-    return "%s, %s" % (wide, "reached" if stop["reached"] else "not reached")
-
-
-def _distributions(records):
-    """Return a line for every layout with requests of its own: quantiles, spread, and how many kept the SLO."""
-    lines = []
-    for index, layout in enumerate(records):
-        found = layout["distribution"] if layout["usable"] else {}
-        if not found:
-            continue
-        lines.append(
-            {
-                "name": layout["name"],
-                "colour": min(index, 6),
-                "requests": digits(int(get(found, "e2e_ms", "n") or 0)),
-                "metrics": [
-                    {
-                        "label": label,
-                        "quantiles": " / ".join(digits(get(found, key, "p%d" % share)) for share in (50, 90, 99)),
-                        "cv": digits(100 * found[key]["cv"], "%") if num(get(found, key, "cv")) is not None else MISSING,
-                    }
-                    for key, label in (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"), ("itl_ms", "ITL"), ("e2e_ms", "E2E"))
-                ],
-                "slo": _slo_text(layout["slo"]),
-                "goodput": _goodput(*(get(layout["summary"], key, "mean") for key in ("request_goodput_per_s", "goodput_share"))),
-            }
-        )
-    return lines
-
-
-def _slo_text(slo):
-    """Return an SLO as text, ``TTFT ≤ 200 ms, TPOT ≤ 20 ms``; an em dash without one."""
-    names = (("ttft_ms", "TTFT"), ("tpot_ms", "TPOT"), ("e2e_ms", "E2E"))
-    return ", ".join("%s ≤ %g ms" % (label, slo[key]) for key, label in names if slo.get(key)) or MISSING
-
-
-def _goodput(rate, share):
-    """Return good requests a second and their share as text."""
-    rate, share = num(rate), num(share)
-    return MISSING if rate is None or share is None else "%s (%s %%)" % (digits(rate, "req/s"), digits(100 * share))
-
-
-def _sweeps(records):
-    """Return a line for every level of every sweep."""
-    lines = []
-    for index, layout in enumerate(records):
-        for level in layout["sweep"]:
-            notes = ["a queue: the server takes %d" % layout["max_num_seqs"]] if level.get("queued") and layout["max_num_seqs"] else []
-            for key, text in (("preemptions", "%d begun again"), ("burst_requests", "%d in one burst: TTFT and TPOT say nothing of them")):
-                notes += [text % level[key]] if num(level.get(key)) else []
-            lines.append(
-                {
-                    "name": layout["name"],
-                    "colour": min(index, 6),
-                    "concurrency": digits(level["concurrency"]),
-                    "requests": digits(level.get("completed")),
-                    "total": digits(level["total_throughput_tok_s"]),
-                    "user": digits(level["throughput_tok_s"]),
-                    "ttft": "%s / %s" % (digits(level.get("ttft_ms")), digits(level.get("ttft_p99_ms"))),
-                    "tpot": "%s / %s" % (digits(level.get("tpot_ms")), digits(level.get("tpot_p99_ms"))),
-                    "e2e": "%s / %s" % (digits(level.get("e2e_ms")), digits(level.get("e2e_p99_ms"))),
-                    "goodput": _goodput(level.get("request_goodput_per_s"), level.get("goodput_share")),
-                    "note": "; ".join(notes),
-                }
-            )
-    return lines
-
-
-def _plus_minus(stats, unit):
-    mean, low, high = (num(get(stats, key)) for key in ("mean", "ci95_low", "ci95_high"))
-    if mean is None:
-        return {"value": MISSING, "error": None, "unit": None}
-    half = None if low is None or high is None else error(max(high - mean, mean - low))
-    return {"value": digits(mean), "error": half, "unit": unit}
-
-
-def _memory(startup):
-    parts = []
-    for key, label in (("model_gib", "model"), ("kv_cache_gib", "KV cache")):
-        if num(get(startup, key)) is not None:
-            parts.append("%s %s" % (label, digits(startup[key], "GiB")))
-    tokens = num(get(startup, "kv_cache_tokens"))
-    if tokens is not None:
-        parts.append("%s tokens" % format(int(tokens), ","))
-    return ", ".join(parts) or MISSING
-
-
 def _run(run):
     shown = []
     for key, label in (
@@ -619,8 +489,6 @@ def _run(run):
         ("plumbline_version", "Plumbline"),
     ):
         value = run.get(key)
-        if key == "finished_at" and not value:
-            value = "not yet when this report was written"
         if isinstance(value, bool):
             value = "yes" if value else "no"
         if isinstance(value, list):
@@ -720,7 +588,7 @@ def _models(data):
 
 def _corrupt(value):
     """Return the corrupt files, given as a list of names or as their number, as text; None for none."""
-    return ", ".join(texts(value)) or (_plural(int(value), "file") if num(value) else None)
+    return ", ".join(texts(value)) or (plural(int(value), "file") if num(value) else None)
 
 
 def _incidents(data):
