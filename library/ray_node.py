@@ -50,6 +50,7 @@ started: {description: Whether the node is up., type: bool, returned: always}
 
 import os
 import socket
+import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -121,8 +122,10 @@ def main():
     if module.check_mode:
         module.exit_json(**dict(result, changed=True))
     try:
+        if os.path.exists(log):
+            os.replace(log, log + ".previous")
         pid = Runtime(args["container"]).start(argv, args["serve_id"], env, log)
-    except (OSError, RuntimeProblem) as error:
+    except (OSError, RuntimeProblem, subprocess.TimeoutExpired) as error:
         module.fail_json(msg="Ray cannot be started: %s" % error, **result)
 
     deadline = time.monotonic() + args["timeout_s"]

@@ -345,7 +345,9 @@ def main():
     argv = bench_client.argv(args, steps[1], os.path.join(args["work_dir"], "bench-01.json"))
     measurement = Measurement("benchmark", name, printable(argv))
     measurement.context.update(args["context"])
-    measurement.context.update({key: value for key, value in args["layout"].items() if key not in ("name", "env")})
+    measurement.context.update({key: value for key, value in args["layout"].items() if key not in ("name", "env", "extra_args")})
+    if args["layout"].get("extra_args"):
+        measurement.context["extra_args"] = printable(args["layout"]["extra_args"])  # may hold an API key
     measurement.context.update({"layout": name, "url": args["url"], "model": args["model"]})
     measurement.context.update(served_model.context(args["model"], args["dtype"]))
     measurement.measured.update(

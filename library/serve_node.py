@@ -57,7 +57,7 @@ import json
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import serve_checks
+from ansible.module_utils.plumbline import serve_checks, served_model
 from ansible.module_utils.plumbline.runtime import Runtime
 
 # Reads names and versions only: importing vLLM takes seconds.
@@ -117,7 +117,7 @@ def main():
         module.fail_json(msg="cannot look for %s: %s" % (args["program"], error))
     seen = versions(runtime, args["program"]) if there else {}
     found, memory = serve_checks.check_memory(
-        gpus, serve_checks.config_of(args["model"]), layout, args["dtype"], args["max_model_len"], arguments, seen.get("vllm")
+        gpus, served_model.config_of(args["model"]), layout, args["dtype"], args["max_model_len"], arguments, seen.get("vllm")
     )
     reasons += found
     reasons += serve_checks.check_programs(there, seen, layout["executor"], bool(args["container"]))

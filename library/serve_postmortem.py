@@ -13,6 +13,12 @@ options:
   work_dir: {description: Folder with the layout's logs on the node., type: path, required: true}
   container: {description: Name of the layout's container; empty for none., type: str, default: ""}
   node_ip: {description: This node's address\, to say who speaks., type: str, required: true}
+  within_s:
+    description:
+      - Only logs that were written to in the last so many seconds are read, since the folder has those of earlier runs as well.
+        V(0) reads all.
+    type: int
+    default: 0
   docker: {description: The C(docker) command., type: str, default: docker}
 author: [Plumbline]
 """
@@ -37,6 +43,7 @@ import glob
 import json
 import os
 import subprocess
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline import vllm_log
@@ -69,12 +76,12 @@ def container_causes(docker, name):
     return ["the container %s %s at %s" % (name, how, state.get("FinishedAt", "an unknown time"))]
 
 
-def log_causes(folder):
-    """Return the root cause of each log of the folder that has one."""
-    found = []
+def log_causes(folder, within_s=0):
+    """Return the root cause of each log of the folder that has one; with ``within_s``, of those written to in the last so many seconds."""
+    found, since = [], time.time() - within_s if within_s else 0
     for pattern in LOGS:
         for path in sorted(glob.glob(os.path.join(folder, pattern))):
-            cause = vllm_log.root_cause(read_text(path) or "")
+            cause = vllm_log.root_cause(read_text(path) or "") if os.path.getmtime(path) >= since else ""
             if cause:
                 found.append("%s: %s" % (os.path.basename(path), cause))
     return found
@@ -87,12 +94,13 @@ def main():
             "work_dir": {"type": "path", "required": True},
             "container": {"type": "str", "default": ""},
             "node_ip": {"type": "str", "required": True},
+            "within_s": {"type": "int", "default": 0},
             "docker": {"type": "str", "default": "docker"},
         },
         supports_check_mode=True,
     )
     args = module.params
-    causes = container_causes(args["docker"], args["container"]) + log_causes(args["work_dir"])
+    causes = container_causes(args["docker"], args["container"]) + log_causes(args["work_dir"], args["within_s"])
     module.exit_json(changed=False, causes=["%s: %s" % (args["node_ip"], cause) for cause in causes])
 
 

@@ -54,6 +54,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline import gpu_memory, nvidia, processes
 from ansible.module_utils.plumbline.runtime import LABEL
 
+# What the client says when no engine listens: older releases, newer ones.
+NO_ENGINE = ("Is the docker daemon running", "if the daemon is running")
+
 
 class EngineProblem(Exception):
     """The Docker engine refused; the text is its own words."""
@@ -78,7 +81,7 @@ def containers(command, serve_id):
     try:
         return docker(command, "ps", "--all", "--filter", wanted, "--format", "{{.Names}}")
     except EngineProblem as error:
-        if "Is the docker daemon running" in str(error):
+        if any(words in str(error) for words in NO_ENGINE):
             return []  # no engine, no container
         raise
 
@@ -99,13 +102,14 @@ def main():
     args = module.params
     serve_id, gpus = args["serve_id"], []
     try:
-        removed = containers(args["docker"], serve_id)
+        # First, since an engine that refuses must not keep a server of the node itself alive.
         if module.check_mode:
             ended = [(pid, processes.command_of(pid)) for pid in processes.marked(serve_id)]
         else:
             ended = processes.stop(serve_id, args["grace_s"])
-            if removed:
-                docker(args["docker"], "rm", "--force", "--volumes", *removed)
+        removed = containers(args["docker"], serve_id)
+        if removed and not module.check_mode:
+            docker(args["docker"], "rm", "--force", "--volumes", *removed)
     except RuntimeError as error:
         module.fail_json(msg="%s. A process in an uninterruptible wait needs its device or disk back first." % error)
     except EngineProblem as error:
@@ -118,14 +122,15 @@ def main():
     if args["gpu_timeout_s"] and result["changed"] and not module.check_mode:
         try:
             gpus, left = gpu_memory.wait_until_free(args["nvidia_smi"], args["gpu_idle_mib"], args["gpu_timeout_s"])
+            owners = gpu_memory.users(args["nvidia_smi"]) if left else []
         except nvidia.NvidiaError as error:
-            gpus, left = [], [str(error)]
+            gpus, left, owners = [], [str(error)], []
         if left:
             module.fail_json(
                 msg="%d s after everything was ended: %s; expected at most %d MiB in use. Processes on GPUs: %s. "
                 "End them, or reset the GPU."
                 % (args["gpu_timeout_s"], "; ".join(left), args["gpu_idle_mib"],
-                   ", ".join(map(str, gpu_memory.users(args["nvidia_smi"]))) or "none that the driver lists"),
+                   ", ".join(map(str, owners)) or "none that the driver lists"),
                 gpus=gpus, **result,
             )  # fmt: skip
     module.exit_json(gpus=gpus, **result)

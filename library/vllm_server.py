@@ -71,7 +71,7 @@ import urllib.error
 import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import model_memory, peers, processes, serve_checks, vllm_log
+from ansible.module_utils.plumbline import model_memory, peers, processes, served_model, vllm_log
 from ansible.module_utils.plumbline.fact import PASSING, Measurement
 from ansible.module_utils.plumbline.files import read_text
 from ansible.module_utils.plumbline.ray_probe import RayProbeError, probe
@@ -86,6 +86,8 @@ from ansible.module_utils.plumbline.vllm_command import (
     serve_argv,
 )
 
+# A completion that takes longer is asked for again: a node may have been lost meanwhile, and then no answer ever comes.
+ATTEMPT_S = 120.0
 # Of the model's arithmetic, what the fact carries.
 WEIGHT_KEYS = {"weight_bytes": "total_bytes", "read_per_token_bytes": "read_per_token_bytes"}
 
@@ -94,8 +96,9 @@ def complete(url, served_name, timeout_s):
     """Ask for one token; return ``(True, "")`` when a completion came back, else ``(False, why)``."""
     body = json.dumps({"model": served_name, "prompt": "a", "max_tokens": 1, "temperature": 0}).encode()
     request = urllib.request.Request(url + "/v1/completions", body, {"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach the server's address
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        with opener.open(request, timeout=timeout_s) as answer:
             choices = json.load(answer).get("choices")
             return bool(choices), "" if choices else "an answer without choices"
     except urllib.error.HTTPError as error:
@@ -211,7 +214,8 @@ class Start:
         started, said, lost = time.monotonic(), "no answer", ""
         while time.monotonic() - started < timeout_s and processes.is_running(pid) and not lost:
             if "Application startup complete" in (read_text(self.log) or ""):
-                ready, said = complete(self.url, self.args["served_name"], max(1.0, timeout_s - (time.monotonic() - started)))
+                left_s = timeout_s - (time.monotonic() - started)
+                ready, said = complete(self.url, self.args["served_name"], min(ATTEMPT_S, max(1.0, left_s)))
                 if ready:
                     elapsed = time.monotonic() - started
                     self.measurement.add("serve.ready", "healthy", "a completion after %.1f s" % elapsed, "a completion")
@@ -235,7 +239,7 @@ class Start:
         measured, context = vllm_log.startup(read_text(self.log) or "")
         self.measurement.measured.update(measured)
         self.measurement.context.update(context)
-        config, dtype = serve_checks.config_of(self.args["model"]), self.args["dtype"]
+        config, dtype = served_model.config_of(self.args["model"]), self.args["dtype"]
         kv_dtype = option(self.argv, "--kv-cache-dtype") or "auto"
         try:
             numbers = model_memory.weight_bytes(config, dtype)

@@ -54,6 +54,7 @@ log: {description: Path of the log on the node., type: str, returned: always}
 """
 
 import os
+import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -108,11 +109,11 @@ def main():
         if os.path.exists(log):
             os.replace(log, log + ".previous")
         pid = Runtime(args["container"]).start(argv, args["serve_id"], env, log)
-    except (OSError, RuntimeProblem) as error:
+    except (OSError, RuntimeProblem, subprocess.TimeoutExpired) as error:
         module.fail_json(msg="vLLM cannot be started: %s" % error, **result)
     time.sleep(FIRST_MOMENTS_S)
     if pid is None or not processes.is_running(pid):
-        cause = vllm_log.root_cause(read_text(log)) or "it ended without saying why"
+        cause = vllm_log.root_cause(read_text(log) or "") or "it ended without saying why"
         module.fail_json(msg="vLLM ended at once: %s (log: %s)" % (cause, log), **result)
     module.exit_json(pid=pid, **result)
 

@@ -175,11 +175,17 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         self._keep(result)
-        if not any(True for _ in facts_in(result.result)):
+        if "results" not in result.result and not any(True for _ in facts_in(result.result)):
             self._incident(result, "failed")
 
     def v2_runner_on_unreachable(self, result):
-        self._incident(result, "unreachable")
+        if "results" not in result.result:
+            self._incident(result, "unreachable")
+
+    def v2_runner_item_on_failed(self, result):
+        # A loop over nodes is one task of its first node: only its items say which node it was, and what that node said.
+        if not any(True for _ in facts_in(result.result)):
+            self._incident(result, "unreachable" if result.result.get("unreachable") else "failed")
 
     def v2_playbook_on_task_start(self, task, is_conditional):
         self._task = (task.get_name(), time.monotonic())
@@ -217,9 +223,10 @@ class CallbackModule(CallbackBase):
         secret = data.get("_ansible_no_log")
         message = "hidden: the task is marked no_log" if secret else str(data.get("msg") or data.get("stderr") or "")
         role = result.task._role
+        delegate = result.task.delegate_to  # still a template where the task failed before a node was chosen
         self.incidents.append(
             {
-                "host": result.host.get_name(),
+                "host": delegate if delegate and "{" not in delegate else result.host.get_name(),
                 "task": result.task.get_name(),
                 "role": role.get_name() if role else None,
                 "state": state,

@@ -19,7 +19,7 @@ LAYOUTS = [
 IN_CONTAINERS = {
     "vllm_serve_runtime": "docker", "serve_benchmark_prompts": 1, "serve_benchmark_output_len": 32, "serve_benchmark_sweep": [],
 }  # fmt: skip
-OUTPUT_LEN, RUNS = 32, 2
+OUTPUT_LEN, RUNS = 32, 1
 
 
 @pytest.fixture(scope="module")

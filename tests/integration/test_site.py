@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAYOUTS = {"tp1": (1, 1, 1), "tp2": (2, 1, 1), "pp2_across": (1, 2, 2), "tp2_across": (2, 1, 2)}
-PROMPTS, OUTPUT_LEN, RUNS = 2, 64, 5
+PROMPTS, OUTPUT_LEN, RUNS = 2, 64, 3
 
 pytestmark = pytest.mark.lab
 
@@ -41,8 +41,9 @@ def checked(lab):
 def site(lab, checked):
     """One complete run, which leaves its last layout serving."""
     return lab.play(
-        "site.yml", run_id="site", serve_benchmark_prompts=PROMPTS, serve_benchmark_output_len=OUTPUT_LEN, vllm_serve_keep=True
-    )
+        "site.yml", run_id="site", serve_benchmark_prompts=PROMPTS, serve_benchmark_output_len=OUTPUT_LEN, serve_benchmark_runs=RUNS,
+        vllm_serve_keep=True,
+    )  # fmt: skip
 
 
 def test_check_mode_fails_nothing_and_changes_nothing(checked):

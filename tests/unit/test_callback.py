@@ -18,8 +18,8 @@ def fact(status="healthy", name="node"):
     return measurement.fact()
 
 
-def result(data, host="node1", role=None):
-    task = SimpleNamespace(get_name=lambda: "a task", _role=role, _uuid="1")
+def result(data, host="node1", role=None, delegate=None):
+    task = SimpleNamespace(get_name=lambda: "a task", _role=role, _uuid="1", delegate_to=delegate)
     return SimpleNamespace(result=data, host=SimpleNamespace(get_name=lambda: host), task=task)
 
 
@@ -57,6 +57,21 @@ def test_incidents_are_kept_and_secrets_are_not(keeper, tmp_path):
     assert [(item["host"], item["state"]) for item in incidents] == [("node1", "failed"), ("node2", "unreachable")]
     assert "hunter2" not in (tmp_path / "incidents.json").read_text()
     assert incidents[1]["message"] == "no route to host"
+
+
+def test_a_loop_over_nodes_blames_the_node_and_not_the_one_that_loops(keeper, tmp_path):
+    item = {"msg": "no route to host", "unreachable": True}
+    keeper.v2_runner_item_on_failed(result(item, delegate="node2"))
+    keeper.v2_runner_item_on_failed(result({"msg": "password: hunter2", "_ansible_no_log": True}))
+    whole = {"msg": "All items completed", "results": [item], "unreachable": True}
+    keeper.v2_runner_on_unreachable(result(whole, delegate="{{ item }}"))
+    keeper.v2_runner_on_failed(result(dict(whole, failed=True), delegate="{{ item }}"))
+    keeper.v2_runner_on_failed(result({"msg": "'x' is undefined"}, delegate="{{ item }}"))
+    incidents = json.loads((tmp_path / "incidents.json").read_text())
+    assert [(one["host"], one["state"], one["message"]) for one in incidents] == [
+        ("node2", "unreachable", "no route to host"), ("node1", "failed", "hidden: the task is marked no_log"),
+        ("node1", "failed", "'x' is undefined"),
+    ]  # fmt: skip
 
 
 def test_check_mode_writes_nothing(keeper, tmp_path):

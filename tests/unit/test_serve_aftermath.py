@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import time
 
 import pytest
 from ansible.module_utils import basic
@@ -45,6 +47,14 @@ def test_causes_come_from_every_log_of_the_layout(tmp_path):
     (tmp_path / "worker-1.log").write_text("INFO fine\nValueError: no room for the cache\n")
     (tmp_path / "server.log").write_text("INFO 11-24 08:00:00 [x.py:1] all is well\n")
     assert serve_postmortem.log_causes(str(tmp_path)) == ["worker-1.log: ValueError: no room for the cache"]
+
+
+def test_the_log_of_an_earlier_run_is_no_cause_of_this_failure(tmp_path):
+    old = tmp_path / "server.log"
+    old.write_text("ValueError: of last week\n")
+    os.utime(old, (time.time() - 600, time.time() - 600))
+    (tmp_path / "worker-1.log").write_text("ValueError: of now\n")
+    assert serve_postmortem.log_causes(str(tmp_path), 60) == ["worker-1.log: ValueError: of now"]
 
 
 def amend(monkeypatch, **arguments):

@@ -108,3 +108,14 @@ def test_share_of_a_gpu_follows_the_version():
     assert [serve_checks.default_utilization(version) for version in (None, "0.17.1", "0.20.2", "0.32.0+cpu", "1.0.0", "dev")] == [
         0.9, 0.9, 0.92, 0.92, 0.92, 0.9,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["--quantization", "fp8"], ["--quantization=fp8"], ["--max-model-len", "32k"], ["-q", "awq"]])
+def test_options_without_arithmetic_refuse_no_layout(arguments):
+    skipped, numbers = memory(1, 1, arguments=arguments)
+    assert skipped["status"] == "skipped" and numbers is None
+
+
+def test_the_dtype_among_the_options_counts():
+    assert memory(2, 1)[0]["status"] == "degraded"
+    assert memory(2, 1, arguments=["--dtype", "float32"])[0]["status"] == "failed"

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 
-_NAMED = re.compile(r"\b([A-Za-z_]*(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL)[A-Za-z_]*)(=|: )(\S+)", re.I)
-_OPTION = re.compile(r"(--(?:api-key|hf-token|[a-z-]*password|[a-z-]*secret))([= ])(\S+)")
+# As shlex.quote and repr write them: with blanks inside quotes.
+_VALUE = r"""((?:'[^']*'|"[^"]*"|[^\s'"])+)"""
+# Counts and ids of tokens are no secrets: max_num_batched_tokens, eos_token_id, tokenizer.
+_NAMED = re.compile(
+    r"\b(\w*(?:TOKEN(?!S|IZ|_ID)|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|CREDENTIAL)\w*['\"]?)(=|: )" + _VALUE, re.I
+)
+_OPTION = re.compile(r"(--(?:api-key|hf-token|[a-z-]*password|[a-z-]*secret))([= ])" + _VALUE)
 _SHAPED = re.compile(r"\b(?:hf_|ghp_|gho_|glpat-|sk-)[A-Za-z0-9_-]{8,}")
 
 

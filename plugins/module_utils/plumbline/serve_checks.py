@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 
@@ -12,6 +11,8 @@ from ansible.module_utils.plumbline.model_memory import ImpossibleLayout, Unknow
 from ansible.module_utils.plumbline.vllm_command import option, ranks_on
 
 MIB = 1024**2
+# Options by which weights take other room than config.json says.
+CHANGES_MEMORY = ("--quantization", "-q", "--cpu-offload-gb", "--hf-overrides")
 
 
 def default_utilization(version):
@@ -95,15 +96,6 @@ def check_model(folder, require_manifest):
     ]  # fmt: skip
 
 
-def config_of(folder):
-    """Return the model's ``config.json``, {} when it cannot be read."""
-    try:
-        with open(os.path.join(folder, "config.json"), encoding="utf-8") as stream:
-            return json.load(stream)
-    except (OSError, ValueError):
-        return {}
-
-
 def check_memory(gpus, config, layout, dtype, max_model_len, arguments, version=None):
     """Judge whether weights and one request fit; return ``(reasons, the numbers or None)``.
 
@@ -114,8 +106,15 @@ def check_memory(gpus, config, layout, dtype, max_model_len, arguments, version=
     sizes = [gpu["total_mib"] for gpu in gpus if gpu["total_mib"]]
     if not sizes:
         return [reason("serve.memory", "incomplete", "the driver does not say how much memory a GPU has", "a size", "see nvidia-smi")], None
-    utilization = float(option(arguments, "--gpu-memory-utilization") or default_utilization(version))
-    length = int(option(arguments, "--max-model-len") or max_model_len)
+    changed = [name for name in CHANGES_MEMORY if any(word.split("=")[0] == name for word in arguments)]
+    if changed:
+        return [reason("serve.memory", "skipped", "no arithmetic with %s" % ", ".join(changed))], None
+    try:
+        utilization = float(option(arguments, "--gpu-memory-utilization") or default_utilization(version))
+        length = int(option(arguments, "--max-model-len") or max_model_len)
+    except ValueError as error:  # vLLM takes 32k and auto as well
+        return [reason("serve.memory", "skipped", "no arithmetic for this option: %s" % error)], None
+    dtype = option(arguments, "--dtype") or dtype
     kv_dtype = option(arguments, "--kv-cache-dtype") or "auto"
     wanted = "weights and one request of %d tokens" % length
     try:
