@@ -28,7 +28,7 @@ def seen(fact):
 
 
 FACTS = ["health.node.check", "health.fleet.check", "clocks.node.check"]
-SERVED = ["startup.qwen7b", "startup.qwen32b", "benchmark.qwen7b", "benchmark.qwen32b"]
+SERVED = ["startup.qwen7b", "startup.qwen32b", "benchmark.qwen7b", "benchmark.qwen32b", "startup.qwen7b.again", "benchmark.qwen7b.again"]
 
 
 @pytest.mark.parametrize("name", FACTS + SERVED)
