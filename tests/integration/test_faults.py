@@ -46,7 +46,7 @@ def test_dead_node_and_full_disk_end_in_verdicts_and_the_rest_serves(lab, dead_s
     assert "disk" in said_of(run, full_disk) and "free" in said_of(run, full_disk)
     assert "unreachable" in said_of(run, dead_sshd)
     assert run.document("selection.json")["serving"] == ["labt1"]
-    assert run.fact("labt1", "benchmark", "tp1")["status"] == "healthy"
+    assert run.fact("labt1", "benchmark", "tp1")["status"] in ("healthy", "degraded")
     report = (run.dir / "report.md").read_text()
     assert dead_sshd in report and full_disk in report
 
@@ -100,7 +100,7 @@ def test_killed_server_fails_its_layout_and_the_next_one_runs(lab):
     assert fact["status"] == "failed"
     assert "the server" in fact["reasons"][0]["seen"] and "ended during the run" in fact["reasons"][0]["seen"]
     assert 1 <= fact["measured"]["num_runs"] < 4, "what the runs before measured is kept"
-    assert run.fact("labt1", "benchmark", "survivor")["status"] == "healthy"
+    assert run.fact("labt1", "benchmark", "survivor")["status"] in ("healthy", "degraded")
 
 
 def test_report_is_written_when_no_node_answers(lab, tmp_path):
