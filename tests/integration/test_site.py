@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 LAYOUTS = {"tp1": (1, 1, 1), "tp2": (2, 1, 1), "pp2_across": (1, 2, 2), "tp2_across": (2, 1, 2)}
 PROMPTS, OUTPUT_LEN, RUNS = 2, 64, 3
 
-pytestmark = pytest.mark.lab
+# The run that the first test waits for serves one layout after the other, about a minute each on two cores.
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 
 def files_of(lab, node):
