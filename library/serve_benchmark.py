@@ -141,6 +141,7 @@ from ansible.module_utils.plumbline import (
     vllm_metrics,
 )
 from ansible.module_utils.plumbline.fact import Measurement
+from ansible.module_utils.plumbline.files import read_text
 from ansible.module_utils.plumbline.runtime import Runtime
 from ansible.module_utils.plumbline.stats import distribution, summary
 from ansible.module_utils.plumbline.stop_rule import METRIC, StopRule
@@ -186,15 +187,6 @@ def log_tail(path):
     return lines[-1][:300] if lines else "an empty log"
 
 
-def text_of(path):
-    """Return what a log holds; empty when it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""
-
-
 def one_run(args, item):
     """Run one step (of ``bench_client``); return its numbers and its requests' values, or raise :class:`RunFailed`."""
     result_file = os.path.join(args["work_dir"], item["name"] + ".json")
@@ -217,7 +209,7 @@ def one_run(args, item):
 def failed(measurement, args, check, seen, error, threshold):
     """Add the reason of a run that measured nothing, with what the server's log says where the server is to blame."""
     seen = "%s: %s" % (seen, error)
-    cause = vllm_log.root_cause(text_of(args["server_log"]))
+    cause = vllm_log.root_cause(read_text(args["server_log"]) or "")
     if cause or not processes.is_running(args["server_pid"]):
         seen += "; the server's log says: %s" % (cause or "nothing, as when it is killed")
     log = os.path.basename(args["server_log"])
@@ -253,10 +245,9 @@ def measure_runs(args, measurement, rule, window):
     return passed
 
 
-def measure_sweep(args, measurement, window):
-    """Measure each level once; stop at the first that fails and keep those before."""
+def measure_sweep(args, measurement, steps, window):
+    """Measure each level of the ``steps`` (of ``bench_client``) once; stop at the first that fails and keep those before."""
     levels = measurement.measured["sweep"] = []
-    steps = bench_client.sweep_steps(args)
     names = ", ".join(str(item["concurrency"]) for item in steps[1:])
     limit = measurement.context["max_num_seqs"]
     item = steps[0]
@@ -368,7 +359,7 @@ def main():
         measurement.add("check_mode", "skipped", seen)
         module.exit_json(changed=False, **measurement.result())
 
-    log = text_of(args["server_log"])
+    log = read_text(args["server_log"]) or ""
     measurement.context.update(max_num_seqs=server_options.max_num_seqs(log), prefix_caching=server_options.prefix_caching(log))
     names = hbm.gpu_names(args["clock_window"].get("nvidia_smi"))
     measurement.context.update(hbm.context(names, args["hbm_read_gbps"], args["hbm_read_known"]))
@@ -388,10 +379,11 @@ def main():
         measurement.measured["summary"] = {key: summary(values) for key, values in columns.items() if values}
     rates = [run[METRIC] for run in runs]
     measurement.measured["stop"] = rule.verdict(rates)
-    if passed and rule.reason(rates):
-        measurement.add(*rule.reason(rates))
-    if passed and args["sweep"]:
-        measure_sweep(args, measurement, sweep_window)
+    said = rule.reason(rates)
+    if passed and said:
+        measurement.add(*said)
+    if passed and levels:
+        measure_sweep(args, measurement, levels, sweep_window)
         attach_sweep_clocks(measurement, sweep_window)
     module.exit_json(changed=False, **measurement.result())
 

@@ -8,8 +8,8 @@ import os
 import time
 
 import pytest
-from ansible.module_utils import basic
 from ansible.module_utils.plumbline.fact import Measurement
+from module_run import run_module
 
 serve_postmortem = importlib.import_module("serve_postmortem")
 fact_amend = importlib.import_module("fact_amend")
@@ -57,32 +57,16 @@ def test_the_log_of_an_earlier_run_is_no_cause_of_this_failure(tmp_path):
     assert serve_postmortem.log_causes(str(tmp_path), 60) == ["worker-1.log: ValueError: of now"]
 
 
-def amend(monkeypatch, **arguments):
-    monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
-    monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-    caught = {}
-
-    def leave(_module, **result):
-        caught.update(result)
-        raise SystemExit
-
-    monkeypatch.setattr(basic.AnsibleModule, "exit_json", leave)
-    monkeypatch.setattr(basic.AnsibleModule, "fail_json", leave)
-    with pytest.raises(SystemExit):
-        fact_amend.main()
-    return caught
-
-
-def test_reasons_are_added_once_and_the_status_stays(monkeypatch):
+def test_reasons_are_added_once_and_the_status_stays(capsys):
     measurement = Measurement("startup", "pp2")
     measurement.add("serve.ready", "failed", "RuntimeError: Executor failed.")
     fact = measurement.fact()
     said = ["10.0.0.5: out of memory", "10.0.0.4: server.log: RuntimeError: Executor failed.", "10.0.0.5: killed"]
-    result = amend(monkeypatch, fact=fact, check="serve.postmortem", seen=said, remedy="read the log")
+    result = run_module(fact_amend, capsys, fact=fact, check="serve.postmortem", seen=said, remedy="read the log")
     again = result["ansible_facts"]["plumbline"]["startup"]
     assert again["status"] == "failed" and again["name"] == "pp2"
     assert [item["seen"] for item in again["reasons"]] == ["RuntimeError: Executor failed.", "10.0.0.5: out of memory", "10.0.0.5: killed"]
 
 
-def test_something_else_than_a_fact_is_refused(monkeypatch):
-    assert "no fact" in amend(monkeypatch, fact={"status": "failed"}, check="x", seen=[])["msg"]
+def test_something_else_than_a_fact_is_refused(capsys):
+    assert "no fact" in run_module(fact_amend, capsys, fact={"status": "failed"}, check="x", seen=[])["msg"]

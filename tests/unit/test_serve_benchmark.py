@@ -11,9 +11,9 @@ import sys
 
 import pytest
 import serve_benchmark
-from ansible.module_utils.testing import patch_module_args
 from clocks_mock import ROOT
 from jsonschema import Draft202012Validator
+from module_run import run_module
 
 RESULT = ROOT / "tests/captures/cpu/vllm-0.32.0.bench_serve.tp1.json"
 LOG = ROOT / "tests/captures/cpu/vllm-0.32.0.serve.tp1.log"
@@ -54,9 +54,7 @@ def bench(tmp_path, capsys):
             "model": str(tmp_path), "served_name": "m", "server_pid": os.getpid(), "server_log": str(LOG), "runs": 2, "prompts": 3,
             "output_len": 64, "work_dir": str(tmp_path / "work"), "_ansible_check_mode": check, **given,
         }  # fmt: skip
-        with patch_module_args(arguments), pytest.raises(SystemExit):
-            serve_benchmark.main()
-        out = json.loads(capsys.readouterr().out)
+        out = run_module(serve_benchmark, capsys, **arguments)
         for schema in SCHEMAS if "fact" in out else ():
             Draft202012Validator(schema).validate(out["fact"])
         return out.get("fact") or out

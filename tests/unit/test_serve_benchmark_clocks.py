@@ -11,9 +11,9 @@ import sys
 
 import pytest
 from ansible.module_utils.plumbline import clocks_query, clocks_record, clocks_window, nvidia
-from ansible.module_utils.testing import patch_module_args
 from clocks_mock import ROOT, MockGpus
 from jsonschema import Draft202012Validator
+from module_run import run_module
 
 RESULT = ROOT / "tests" / "captures" / "cpu" / "vllm-0.32.0.bench_serve.tp1.json"
 SCHEMAS = {kind: json.loads((ROOT / "docs/schema" / (kind + ".schema.json")).read_text()) for kind in ("fact", "benchmark", "collective")}
@@ -54,9 +54,7 @@ def gpus(tmp_path, monkeypatch):
 
 def exit_of(module, given, capsys):
     """Run a module; return its fact, which fits its schemas."""
-    with patch_module_args(given), pytest.raises(SystemExit):
-        module.main()
-    fact = json.loads(capsys.readouterr().out)["fact"]
+    fact = run_module(module, capsys, **given)["fact"]
     kind = fact["schema"].split(".")[1].split("/")[0]
     for name in ("fact", kind):
         Draft202012Validator(SCHEMAS[name]).validate(fact)

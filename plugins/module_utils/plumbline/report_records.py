@@ -11,9 +11,10 @@ import math
 
 from ansible.module_utils.plumbline.clocks_judge import POWER_CAP_SHARE
 from ansible.module_utils.plumbline.fact import PASSING, STATUSES, worst
+from ansible.module_utils.plumbline.model_shape import DTYPE_BYTES
 
-# Bytes of one value on the wire, by the name that a model's config.json or vLLM gives the type.
-DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "float8_e4m3fn": 1, "fp8": 1}
+# Bytes of one value on the wire, by the name that a model's config.json or vLLM gives the type; weights of 8 bits have no arithmetic there.
+WIRE_BYTES = dict(DTYPE_BYTES, float8_e4m3fn=1, fp8=1)
 
 # Numbers of a verdict on a node by its pairs.
 JUDGED = ("pairs", "median_gbps", "best_gbps", "others_median_gbps", "ratio", "bound_gbps")
@@ -210,7 +211,7 @@ def _layout(name, entries):
         "link_rate_gbit_s": first("link_rate_gbit_s", num),
         "layers": first("model_layers", whole),
         "hidden_size": first("model_hidden_size", whole),
-        "dtype_bytes": first("model_dtype", lambda value: DTYPE_BYTES.get(str(value).replace("torch.", ""))),
+        "dtype_bytes": first("model_dtype", lambda value: WIRE_BYTES.get(str(value).replace("torch.", ""))),
         "concurrency": whole(get(measured, "concurrency")),
         "gpu": _gpu(get(bench["fact"], "context")) if bench else None,
         "hbm_read_gbps": first("hbm_read_gbps", num),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import urllib.parse
 
 from ansible.module_utils.plumbline import net, transport
-
-DTYPE_BYTES = {"float32": 4, "float16": 2, "half": 2, "bfloat16": 2}
+from ansible.module_utils.plumbline.model_shape import DTYPE_BYTES
 
 
 def interface_of(url):
