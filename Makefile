@@ -31,6 +31,8 @@ lab-down: setup
 
 lint: setup
 	ruff check .
+	ruff format --check .
+	PYTHONPATH=plugins/module_utils lint-imports --no-logo
 	ansible-lint --profile production --offline --strict
 
 unit: setup

@@ -165,17 +165,14 @@ import shlex
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import (
-    clocks_window,
-    collective,
-    collective_parity,
-    collective_run,
-    collective_size,
-    collective_worker,
-    net,
-    transport,
-)
-from ansible.module_utils.plumbline.fact import Measurement
+from ansible.module_utils.plumbline.clocks import window as clocks_window
+from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.fabric import collective, transport
+from ansible.module_utils.plumbline.fabric import parity as collective_parity
+from ansible.module_utils.plumbline.fabric import sizes as collective_size
+from ansible.module_utils.plumbline.fabric import torch_run as collective_run
+from ansible.module_utils.plumbline.fabric import torch_worker as collective_worker
+from ansible.module_utils.plumbline.machine import net
 
 LOOPBACK = "127.0.0.1"
 
@@ -416,7 +413,7 @@ def main():
             "parity_tolerance": {"type": "float", "default": 0.1},
             "parity_min_bytes": {"type": "int", "default": 67108864},
             "min_busbw_gbps": {"type": "float"},
-            "clock_window": clocks_window.ARGUMENT,
+            "clock_window": clocks_window.argument(),
         },
         supports_check_mode=True,
     )

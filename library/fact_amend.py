@@ -35,7 +35,7 @@ fact: {description: The fact with the added reasons., type: dict, returned: alwa
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline.fact import reason
+from ansible.module_utils.plumbline.core.fact import reason
 
 
 def main():

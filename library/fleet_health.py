@@ -55,8 +55,8 @@ fact:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import fleet
-from ansible.module_utils.plumbline.fact import Measurement
+from ansible.module_utils.plumbline.controller import fleet
+from ansible.module_utils.plumbline.core.fact import Measurement
 
 
 def main():
@@ -78,9 +78,7 @@ def main():
         module.fail_json(msg="fleet_health: min_nodes is %d, expected at least 3: a median of two hides the odd one" % given["min_nodes"])
     measurement = Measurement("health", "fleet", command="fleet_health")
     try:
-        measurement.reasons, measurement.measured = fleet.judge(
-            given["node"], given["nodes"], given["min_nodes"], given["score_max"]
-        )
+        measurement.reasons, measurement.measured = fleet.judge(given["node"], given["nodes"], given["min_nodes"], given["score_max"])
     except (KeyError, TypeError, AttributeError) as error:
         module.fail_json(msg="fleet_health: nodes is not what the filter node_health_fleet returns: %r" % error)
     measurement.context = {"sku": given["nodes"][given["node"]]["sku"], "nodes": sorted(given["nodes"])}

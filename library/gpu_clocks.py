@@ -96,8 +96,11 @@ after:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import clocks, clocks_query, clocks_record, nvidia
-from ansible.module_utils.plumbline.fact import Measurement
+from ansible.module_utils.plumbline.clocks import lock as clocks
+from ansible.module_utils.plumbline.clocks import query as clocks_query
+from ansible.module_utils.plumbline.clocks import record as clocks_record
+from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.machine import nvidia
 
 
 class Clocks:
@@ -142,9 +145,7 @@ class Clocks:
         if not before:
             status = "failed" if found["pci"] else "incomplete"
             seen = problem or "nvidia-smi shows no GPU"
-            self.measurement.add(
-                "clocks.read", status, seen, "a driver that answers for each GPU", "see the gpu checks of node_health"
-            )
+            self.measurement.add("clocks.read", status, seen, "a driver that answers for each GPU", "see the gpu checks of node_health")
             return dict(self.measurement.result(), changed=False)
         record = clocks_record.read(self.given["state_dir"])
         changed, after = getattr(self, self.given["state"])(before, record)

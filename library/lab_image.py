@@ -70,7 +70,8 @@ import shutil
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab_host, lab_store
+from ansible.module_utils.plumbline.lab import host as lab_host
+from ansible.module_utils.plumbline.lab import store as lab_store
 
 # Runs in mount, network, pid and ipc namespaces of its own. The engine's root is an overlay, as a node's is: nothing is
 # written to the shared root filesystem. pivot_root, because an engine in a chroot cannot unpack a layer safely.

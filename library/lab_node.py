@@ -140,7 +140,11 @@ import socket
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab, lab_cgroups, lab_engine, lab_host, lab_store
+from ansible.module_utils.plumbline.lab import cgroups as lab_cgroups
+from ansible.module_utils.plumbline.lab import engine as lab_engine
+from ansible.module_utils.plumbline.lab import host as lab_host
+from ansible.module_utils.plumbline.lab import plan as lab
+from ansible.module_utils.plumbline.lab import store as lab_store
 
 
 def answers(address, seconds):

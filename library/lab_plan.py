@@ -95,7 +95,9 @@ import shutil
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab, lab_cgroups, lab_host
+from ansible.module_utils.plumbline.lab import cgroups as lab_cgroups
+from ansible.module_utils.plumbline.lab import host as lab_host
+from ansible.module_utils.plumbline.lab import plan as lab
 
 # command -> Debian package
 COMMANDS = {
@@ -138,15 +140,12 @@ def lacks(params):
         if words:
             return ["network and mount namespaces: unshare says: %s" % words], None
         words = private(
-            'mount -t tmpfs tmpfs "$D"; cd "$D"; mkdir l u w m;'
-            " mount -t overlay -o lowerdir=l,upperdir=u,workdir=w o m",
+            'mount -t tmpfs tmpfs "$D"; cd "$D"; mkdir l u w m; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w o m',
             D=scratch,
         )
         if words:
             missing.append("the overlay file system: mount says: %s (modprobe overlay, or a kernel with it)" % words)
-        words = private(
-            "ip link add p0 type veth peer name p1; tc qdisc add dev p0 root tbf rate 1gbit burst 64kb latency 9ms"
-        )
+        words = private("ip link add p0 type veth peer name p1; tc qdisc add dev p0 root tbf rate 1gbit burst 64kb latency 9ms")
         if words:
             missing.append("veth links shaped with tbf: %s (modprobe veth sch_tbf, or a kernel with them)" % words)
         words = private("ip link add p0 type bridge")
@@ -155,8 +154,7 @@ def lacks(params):
         disk = params["disk"]
         if disk != "tmpfs":
             words = private(
-                'mount -t tmpfs tmpfs "$D"; truncate -s 8M "$D/i"; mkfs.ext4 -q -F "$D/i"; mkdir "$D/m";'
-                ' mount -o loop "$D/i" "$D/m"',
+                'mount -t tmpfs tmpfs "$D"; truncate -s 8M "$D/i"; mkfs.ext4 -q -F "$D/i"; mkdir "$D/m"; mount -o loop "$D/i" "$D/m"',
                 D=scratch,
             )
             if words and disk == "loop":

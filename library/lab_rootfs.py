@@ -66,7 +66,8 @@ import shutil
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab_apt, lab_host
+from ansible.module_utils.plumbline.lab import apt as lab_apt
+from ansible.module_utils.plumbline.lab import host as lab_host
 
 
 def machine_mirror():

@@ -40,7 +40,9 @@ import os
 import shutil
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab, lab_cgroups, lab_host
+from ansible.module_utils.plumbline.lab import cgroups as lab_cgroups
+from ansible.module_utils.plumbline.lab import host as lab_host
+from ansible.module_utils.plumbline.lab import plan as lab
 
 
 def nodes_of(folder):

@@ -55,7 +55,8 @@ import sys
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import lab_host, lab_wheels
+from ansible.module_utils.plumbline.lab import host as lab_host
+from ansible.module_utils.plumbline.lab import wheels as lab_wheels
 
 CHUNK = 12  # wheels per pip call: few enough that an interruption loses seconds
 PARALLEL = 3  # pip fetches one file after the other; three at a time fill the line
@@ -90,8 +91,7 @@ class Fetcher:
         words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-6:])
         if check:
             raise lab_host.HostError(
-                "pip could not fetch %s; `pip config list` shows which index it uses:\n%s"
-                % (", ".join(requirements), words)
+                "pip could not fetch %s; `pip config list` shows which index it uses:\n%s" % (", ".join(requirements), words)
             )
         return words
 

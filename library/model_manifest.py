@@ -53,8 +53,8 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import manifest as manifests
-from ansible.module_utils.plumbline.fact import Measurement
+from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.model import manifest as manifests
 
 
 def verify(fact, path, known, threads, source):

@@ -92,9 +92,9 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import manifest as manifests
-from ansible.module_utils.plumbline import manifest_pull
-from ansible.module_utils.plumbline.fact import Measurement
+from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.model import manifest as manifests
+from ansible.module_utils.plumbline.model import pull as manifest_pull
 
 
 def run_bounded(command, timeout_s):

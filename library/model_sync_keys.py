@@ -50,7 +50,7 @@ host_keys:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import manifest_keys
+from ansible.module_utils.plumbline.model import keys as manifest_keys
 
 
 def own_key(module, path, comment):

@@ -188,9 +188,15 @@ import tempfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import collective, collective_size, nccl_command, nccl_judge, nccl_output, nccl_run, net, transport
-from ansible.module_utils.plumbline.fact import Measurement
-from ansible.module_utils.plumbline.scrub import scrub_text
+from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.core.scrub import scrub_text
+from ansible.module_utils.plumbline.fabric import collective, transport
+from ansible.module_utils.plumbline.fabric import sizes as collective_size
+from ansible.module_utils.plumbline.fabric.nccl import command as nccl_command
+from ansible.module_utils.plumbline.fabric.nccl import judge as nccl_judge
+from ansible.module_utils.plumbline.fabric.nccl import output as nccl_output
+from ansible.module_utils.plumbline.fabric.nccl import run as nccl_run
+from ansible.module_utils.plumbline.machine import net
 
 
 def wrong_argument(args):

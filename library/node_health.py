@@ -112,8 +112,12 @@ fact:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import health, health_evidence, health_expect, health_remedy, nhc_run
-from ansible.module_utils.plumbline.fact import Measurement
+from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.health import checks as health
+from ansible.module_utils.plumbline.health import evidence as health_evidence
+from ansible.module_utils.plumbline.health import expect as health_expect
+from ansible.module_utils.plumbline.health import nhc_run
+from ansible.module_utils.plumbline.health import remedy as health_remedy
 
 
 def azure_nhc(given, chosen, expect, check_mode):
@@ -133,9 +137,7 @@ def azure_nhc(given, chosen, expect, check_mode):
     if check_mode:
         return {"check_mode": True, "skipped": ("would run %s, which unlocks the GPU clocks" % given["nhc_script"], None)}
     accelerated = os.path.exists(os.path.join(given["root"], "sys/class/infiniband/mlx5_an0"))
-    return nhc_run.run(
-        given["nhc_script"], given["nhc_log_dir"], chosen["sku"], given["nhc_timeout_s"], given["nhc_conf"], accelerated
-    )
+    return nhc_run.run(given["nhc_script"], given["nhc_log_dir"], chosen["sku"], given["nhc_timeout_s"], given["nhc_conf"], accelerated)
 
 
 def main():

@@ -46,7 +46,7 @@ plumbline_selection:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline.selection import select
+from ansible.module_utils.plumbline.controller.selection import select
 
 
 def main():

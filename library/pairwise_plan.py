@@ -35,14 +35,12 @@ rounds:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline.pairwise import places
+from ansible.module_utils.plumbline.fabric.pairs import places
 
 
 def main():
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={"nodes": {"type": "list", "elements": "str", "required": True}}, supports_check_mode=True
-    )
+    module = AnsibleModule(argument_spec={"nodes": {"type": "list", "elements": "str", "required": True}}, supports_check_mode=True)
     try:
         plan = places(module.params["nodes"])
     except ValueError as error:

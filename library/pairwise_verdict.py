@@ -67,7 +67,9 @@ fact:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import pairwise, pairwise_verdict, perftest
+from ansible.module_utils.plumbline.controller import pair_verdict as pairwise_verdict
+from ansible.module_utils.plumbline.fabric import pairs as pairwise
+from ansible.module_utils.plumbline.fabric.perftest import output as perftest
 
 
 def main():
@@ -98,9 +100,7 @@ def main():
             groups = {None: pairwise.pair_links(args["facts"])}
     except (KeyError, TypeError) as error:
         module.fail_json(msg="facts must be link facts of pairs, with context.nodes and measured: %r" % error)
-    fact = pairwise_verdict.measurement(
-        args["node"], args["nodes"], groups, args["min_ratio"], args["mad_factor"], args["suspect_status"]
-    )
+    fact = pairwise_verdict.measurement(args["node"], args["nodes"], groups, args["min_ratio"], args["mad_factor"], args["suspect_status"])
     module.exit_json(changed=False, **fact.result())
 
 

@@ -85,9 +85,9 @@ import traceback
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from ansible.module_utils.plumbline.report_data import NotARunFolder, SchemasMissing
-    from ansible.module_utils.plumbline.report_render import build, differing, stale, write
-    from ansible.module_utils.plumbline.report_verdicts import lines, why_list
+    from ansible.module_utils.plumbline.controller.report.data import NotARunFolder, SchemasMissing
+    from ansible.module_utils.plumbline.controller.report.render import build, differing, stale, write
+    from ansible.module_utils.plumbline.controller.report.verdicts import lines, why_list
 except ImportError as error:
     MISSING_LIBRARY = error.name or str(error)
     MISSING_TRACEBACK = traceback.format_exc()
@@ -112,9 +112,7 @@ def main():
         )
     run_dir = os.path.abspath(module.params["run_dir"])
     if not os.path.isdir(run_dir):
-        module.fail_json(
-            msg="run_dir %s is no folder. Expected results/<run id> of an earlier run: see `ls results`." % run_dir
-        )
+        module.fail_json(msg="run_dir %s is no folder. Expected results/<run id> of an earlier run: see `ls results`." % run_dir)
     try:
         files, found = build(run_dir, module.params["schema_dir"], module.params["template_dir"])
     except (NotARunFolder, SchemasMissing) as error:

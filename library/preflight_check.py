@@ -67,7 +67,7 @@ nodes:
 import sys
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import preflight
+from ansible.module_utils.plumbline.controller import preflight
 
 
 def main():

@@ -58,8 +58,7 @@ def main():
     result = {"changed": False, "ping": "pong", "python_version": seen, "python": sys.executable}
     if tuple(sys.version_info[:3]) < tuple(int(part) for part in wanted.split(".")):
         module.fail_json(
-            msg="%s is Python %s, expected at least %s: install one and set ansible_python_interpreter"
-            % (sys.executable, seen, wanted),
+            msg="%s is Python %s, expected at least %s: install one and set ansible_python_interpreter" % (sys.executable, seen, wanted),
             **result,
         )
     module.exit_json(**result)

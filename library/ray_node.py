@@ -54,9 +54,9 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import processes
-from ansible.module_utils.plumbline.runtime import Runtime, RuntimeProblem
-from ansible.module_utils.plumbline.vllm_command import AddressUnknown, node_environment, printable, ray_argv
+from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.serving.command import AddressUnknown, node_environment, printable, ray_argv
+from ansible.module_utils.plumbline.serving.runtime import Runtime, RuntimeProblem
 
 
 def raylet_of(serve_id):

@@ -126,26 +126,24 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import (
-    bench_client,
-    bench_judge,
-    clocks_window,
-    hbm,
-    peers,
-    processes,
-    served_model,
-    server_options,
-    transport_serving,
-    vllm_bench,
-    vllm_log,
-    vllm_metrics,
-)
-from ansible.module_utils.plumbline.fact import Measurement
-from ansible.module_utils.plumbline.files import read_text
-from ansible.module_utils.plumbline.runtime import Runtime
-from ansible.module_utils.plumbline.stats import distribution, summary
-from ansible.module_utils.plumbline.stop_rule import METRIC, StopRule
-from ansible.module_utils.plumbline.vllm_command import printable
+from ansible.module_utils.plumbline.benchmark import client as bench_client
+from ansible.module_utils.plumbline.benchmark import counters as vllm_metrics
+from ansible.module_utils.plumbline.benchmark import judge as bench_judge
+from ansible.module_utils.plumbline.benchmark import result as vllm_bench
+from ansible.module_utils.plumbline.benchmark.stop_rule import METRIC, StopRule
+from ansible.module_utils.plumbline.clocks import window as clocks_window
+from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.core.files import read_text
+from ansible.module_utils.plumbline.core.stats import distribution, summary
+from ansible.module_utils.plumbline.machine import hbm
+from ansible.module_utils.plumbline.model import config as served_model
+from ansible.module_utils.plumbline.serving import log as vllm_log
+from ansible.module_utils.plumbline.serving import options as server_options
+from ansible.module_utils.plumbline.serving import peers
+from ansible.module_utils.plumbline.serving import wire as transport_serving
+from ansible.module_utils.plumbline.serving.command import printable
+from ansible.module_utils.plumbline.serving.runtime import Runtime
 
 SUMMARISED = (
     "throughput_tok_s", "total_throughput_tok_s", "decode_tok_s", "ttft_ms", "tpot_ms", "itl_ms", "e2e_ms",
@@ -308,7 +306,7 @@ def main():
             "env": {"type": "dict", "default": {}},
             "work_dir": {"type": "path", "required": True},
             "timeout_s": {"type": "int", "default": 600},
-            "clock_window": clocks_window.ARGUMENT,
+            "clock_window": clocks_window.argument(),
             "expected_transport": {"type": "str", "default": ""},
         },
         supports_check_mode=True,

@@ -57,8 +57,9 @@ import json
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import serve_checks, served_model
-from ansible.module_utils.plumbline.runtime import Runtime
+from ansible.module_utils.plumbline.model import config as served_model
+from ansible.module_utils.plumbline.serving import checks as serve_checks
+from ansible.module_utils.plumbline.serving.runtime import Runtime
 
 # Reads names and versions only: importing vLLM takes seconds.
 VERSIONS = r"""

@@ -46,8 +46,8 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import vllm_log
-from ansible.module_utils.plumbline.files import read_text
+from ansible.module_utils.plumbline.core.files import read_text
+from ansible.module_utils.plumbline.serving import log as vllm_log
 
 LOGS = ("server.log", "worker-*.log", "ray-*.log")
 

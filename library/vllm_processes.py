@@ -51,8 +51,9 @@ import shutil
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import gpu_memory, nvidia, processes
-from ansible.module_utils.plumbline.runtime import LABEL
+from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.machine import gpu_memory, nvidia
+from ansible.module_utils.plumbline.serving.runtime import LABEL
 
 # What the client says when no engine listens: older releases, newer ones.
 NO_ENGINE = ("Is the docker daemon running", "if the daemon is running")

@@ -71,12 +71,14 @@ import urllib.error
 import urllib.request
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import model_memory, peers, processes, served_model, vllm_log
-from ansible.module_utils.plumbline.fact import PASSING, Measurement
-from ansible.module_utils.plumbline.files import read_text
-from ansible.module_utils.plumbline.ray_probe import RayProbeError, probe
-from ansible.module_utils.plumbline.runtime import Runtime, RuntimeProblem
-from ansible.module_utils.plumbline.vllm_command import (
+from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.core.fact import PASSING, Measurement
+from ansible.module_utils.plumbline.core.files import read_text
+from ansible.module_utils.plumbline.model import config as served_model
+from ansible.module_utils.plumbline.model import memory as model_memory
+from ansible.module_utils.plumbline.serving import log as vllm_log
+from ansible.module_utils.plumbline.serving import peers
+from ansible.module_utils.plumbline.serving.command import (
     LAYOUT_KEYS,
     AddressUnknown,
     native,
@@ -85,6 +87,8 @@ from ansible.module_utils.plumbline.vllm_command import (
     printable,
     serve_argv,
 )
+from ansible.module_utils.plumbline.serving.ray import RayProbeError, probe
+from ansible.module_utils.plumbline.serving.runtime import Runtime, RuntimeProblem
 
 # A completion that takes longer is asked for again: a node may have been lost meanwhile, and then no answer ever comes.
 ATTEMPT_S = 120.0

@@ -58,10 +58,11 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline import processes, vllm_log
-from ansible.module_utils.plumbline.files import read_text
-from ansible.module_utils.plumbline.runtime import Runtime, RuntimeProblem
-from ansible.module_utils.plumbline.vllm_command import AddressUnknown, node_environment, printable, serve_argv
+from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.core.files import read_text
+from ansible.module_utils.plumbline.serving import log as vllm_log
+from ansible.module_utils.plumbline.serving.command import AddressUnknown, node_environment, printable, serve_argv
+from ansible.module_utils.plumbline.serving.runtime import Runtime, RuntimeProblem
 
 # Wrong options and missing files end the process in its first moments.
 FIRST_MOMENTS_S = 1.0

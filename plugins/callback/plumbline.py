@@ -40,7 +40,7 @@ _MODULE_UTILS = os.path.join(_ROOT, "plugins", "module_utils")
 if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
-from ansible.module_utils.plumbline.fact import headline  # noqa: E402
+from ansible.module_utils.plumbline.core.fact import headline  # noqa: E402
 
 COLOURS = {
     "healthy": C.COLOR_OK,
@@ -204,12 +204,14 @@ class CallbackModule(CallbackBase):
         host = result.host.get_name()
         for kind, fact in facts_in(data):
             line = "  %-10s %-12s %-10s %-22s %6.1f s" % (
-                fact.get("status"), host, kind, fact.get("name"), fact.get("duration_s") or 0,
+                fact.get("status"),
+                host,
+                kind,
+                fact.get("name"),
+                fact.get("duration_s") or 0,
             )
             said = headline(fact)
-            self._display.display(
-                line + ("  " + said if said else ""), color=COLOURS.get(fact.get("status"), C.COLOR_ERROR)
-            )
+            self._display.display(line + ("  " + said if said else ""), color=COLOURS.get(fact.get("status"), C.COLOR_ERROR))
             if not self.run["check"]:
                 name = re.sub(r"[^a-z0-9_.]+", "_", str(fact.get("name")))
                 write_json(os.path.join(self.dir, "facts", host, "%s.%s.json" % (kind, name)), fact)

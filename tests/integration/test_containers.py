@@ -32,9 +32,7 @@ def model(lab):
 @pytest.fixture(scope="module")
 def served(lab, model):
     """One run over all layouts, each under both executors."""
-    return lab.play(
-        "site.yml", "--tags serve", run_id="containers", vllm_serve_layouts=LAYOUTS, serve_benchmark_runs=RUNS, **IN_CONTAINERS
-    )
+    return lab.play("site.yml", "--tags serve", run_id="containers", vllm_serve_layouts=LAYOUTS, serve_benchmark_runs=RUNS, **IN_CONTAINERS)
 
 
 def test_every_layout_is_served_in_containers_under_both_executors(served, lab):

@@ -209,9 +209,7 @@ class TestLife:
 
         def container(state):
             argv = ["ansible", "-i", str(play.inventory), "labu2", "-m", "community.docker.docker_container", "-a"]
-            done = subprocess.run(
-                [*argv, f"{words} state={state}"], capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
-            )
+            done = subprocess.run([*argv, f"{words} state={state}"], capture_output=True, text=True, check=True, cwd=ROOT, timeout=120)
             return done.stdout.splitlines()[0].split(" ")[2]
 
         assert [container("started"), container("started")] == ["CHANGED", "SUCCESS"]

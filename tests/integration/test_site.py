@@ -118,9 +118,7 @@ def test_every_fact_is_valid(site):
 
 
 def test_report_says_from_data_that_tp_across_is_slower_than_pp_across(site):
-    median = {
-        layout: site.fact("labt1", "benchmark", layout)["measured"]["summary"]["decode_tok_s"]["median"] for layout in LAYOUTS
-    }
+    median = {layout: site.fact("labt1", "benchmark", layout)["measured"]["summary"]["decode_tok_s"]["median"] for layout in LAYOUTS}
     assert median["tp2_across"] < median["pp2_across"]
     finding = next(item for item in site.document()["findings"] if item["id"] == "layouts.tp_against_pp_across")
     assert (finding["values"]["fast"], finding["values"]["slow"]) == ("pp2_across", "tp2_across")
@@ -135,7 +133,7 @@ def test_report_is_complete_and_stands_alone(site):
     assert all(path.stat().st_size > 5000 for path in (site.dir / "plots").iterdir())
     html = (site.dir / "report.html").read_text()
     assert html.count("<svg") >= 4
-    assert "src=\"http" not in html and "href=\"http" not in html.replace("http://www.w3.org", "")
+    assert 'src="http' not in html and 'href="http' not in html.replace("http://www.w3.org", "")
 
 
 def test_second_validation_changes_nothing(site, lab):
@@ -158,7 +156,7 @@ def test_last_layout_keeps_serving_when_asked_to(site, lab):
     answer = lab.shell(
         "labt3",
         "python3 -c 'import sys, urllib.request as u; print(u.urlopen(u.Request(sys.argv[1], sys.argv[2].encode(), "
-        "{\"Content-Type\": \"application/json\"}), timeout=60).read().decode())' http://%s:8000/v1/completions '%s'"
+        '{"Content-Type": "application/json"}), timeout=60).read().decode())\' http://%s:8000/v1/completions \'%s\''
         % (lab.addresses()["labt1"], body),
     )
     assert json.loads(answer)["usage"]["completion_tokens"] == 3

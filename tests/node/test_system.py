@@ -22,9 +22,7 @@ def test_disk_has_room_and_can_be_written(host, expect):
         free_kib, percent_used = host.check_output("df -P -k %s | awk 'NR == 2 {print $4, $5}'", path).split()
         assert int(free_kib) * 1024 >= expect["disk_free_min_bytes"], f"{path}: {free_kib} KiB free"
         assert 100 - int(percent_used.rstrip("%")) >= expect["disk_free_min_percent"], f"{path}: {percent_used} used"
-    written = host.run(
-        "f=$(mktemp -p /var/lib) && dd if=/dev/zero of=$f bs=64k count=1 conv=fsync; rc=$?; rm -f $f; exit $rc"
-    )
+    written = host.run("f=$(mktemp -p /var/lib) && dd if=/dev/zero of=$f bs=64k count=1 conv=fsync; rc=$?; rm -f $f; exit $rc")
     assert written.rc == 0, written.stderr
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from project import ROOT
+
 MOCK = ROOT / "tests" / "mocks" / "clocks" / "mock-nvidia-smi"
 
 

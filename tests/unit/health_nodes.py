@@ -7,12 +7,16 @@ v5 put in; its NVLinks and its NHC log are the composed files (tests/captures/co
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import yaml
-from ansible.module_utils.plumbline import health, health_azure, health_ib, health_nvlink, nhc, nvidia
+from ansible.module_utils.plumbline.health import azure as health_azure
+from ansible.module_utils.plumbline.health import checks as health
+from ansible.module_utils.plumbline.health import infiniband as health_ib
+from ansible.module_utils.plumbline.health import nhc_log as nhc
+from ansible.module_utils.plumbline.health import nvlink as health_nvlink
+from ansible.module_utils.plumbline.machine import nvidia
+from project import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CAPTURES = ROOT / "tests" / "captures"
 COMPOSED = CAPTURES / "composed"
 SKUS = yaml.safe_load((ROOT / "roles/node_health/vars/main/skus.yml").read_text())["__node_health_skus"]

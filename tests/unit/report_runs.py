@@ -192,9 +192,7 @@ def whole_run():
     for node in NODES:
         put(files, node, health())
         clocks = {"state": "reported", "boot_id": None, "driver": None}
-        put(
-            files, node, fact("clocks", "node", "skipped", context=clocks, reasons=[reason("gpu", "skipped", "no GPU")])
-        )
+        put(files, node, fact("clocks", "node", "skipped", context=clocks, reasons=[reason("gpu", "skipped", "no GPU")]))
     for index, node in enumerate(NODES[:2]):
         put(files, node, collective("all_reduce", "within", 21.0 + index, 2.4))
         put(files, node, collective("sendrecv", "within", 12.0 + index, 3.1))
@@ -246,7 +244,7 @@ def pair(one, two, round_number, gbps, status="healthy"):
 
 def judged(nodes, values, **changes):
     """Return ``{node: link fact}``: the verdict on each node by ``{(one, two): gbps}``, as the module makes it."""
-    from ansible.module_utils.plumbline.pairwise_verdict import measurement
+    from ansible.module_utils.plumbline.controller.pair_verdict import measurement
 
     links = [{"nodes": list(names), "bandwidth_gbps": value} for names, value in values.items()]
     found = {node: measurement(node, nodes, {None: links}, 0.7, 3.0, "failed").fact() for node in nodes}

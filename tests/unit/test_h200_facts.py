@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from pathlib import Path
 
 import jsonschema
 import pytest
-from ansible.module_utils.plumbline import vllm_bench, vllm_log, vllm_metrics
-from ansible.module_utils.plumbline.findings_roofline import roofline_findings
-from ansible.module_utils.plumbline.report_data import load
-from ansible.module_utils.plumbline.report_records import layouts
+from ansible.module_utils.plumbline.benchmark import counters as vllm_metrics
+from ansible.module_utils.plumbline.benchmark import result as vllm_bench
+from ansible.module_utils.plumbline.controller.report.data import load
+from ansible.module_utils.plumbline.controller.report.findings.roofline import roofline_findings
+from ansible.module_utils.plumbline.controller.report.records import layouts
+from ansible.module_utils.plumbline.serving import log as vllm_log
+from project import ROOT
 from report_runs import put, write
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CAPTURES = ROOT / "tests/captures/h200"
 
 

@@ -6,14 +6,13 @@ import ast
 import importlib
 import json
 import subprocess
-from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
-from ansible.module_utils.plumbline.fact import KINDS
+from ansible.module_utils.plumbline.core.fact import KINDS
+from project import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 MODULES = sorted(path.stem for path in (ROOT / "library").glob("*.py"))
 
@@ -67,8 +66,8 @@ def test_module_documents_exactly_its_arguments(name, monkeypatch):
     assert yaml.safe_load(module.EXAMPLES) and yaml.safe_load(module.RETURN)
 
 
-# The report is made on the controller, with what pyproject.toml pins; everything else travels to nodes.
-CONTROLLER_ONLY = {"plumbline_report.py", "report_data.py", "report_render.py", "plots.py", "plots_sweep.py"}
+# What only the controller runs may use what pyproject.toml pins; everything else travels to nodes.
+CONTROLLER = ROOT / "plugins/module_utils/plumbline/controller"
 
 
 def test_code_that_runs_on_nodes_needs_the_standard_library_only():
@@ -76,7 +75,7 @@ def test_code_that_runs_on_nodes_needs_the_standard_library_only():
 
     allowed = set(sys.stdlib_module_names) | {"ansible"}
     for path in [*(ROOT / "library").glob("*.py"), *(ROOT / "plugins/module_utils").rglob("*.py")]:
-        if path.name in CONTROLLER_ONLY:
+        if CONTROLLER in path.parents:
             continue
         tree = ast.parse(path.read_text(), feature_version=(3, 9))
         for node in ast.walk(tree):
@@ -84,7 +83,7 @@ def test_code_that_runs_on_nodes_needs_the_standard_library_only():
             names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
             foreign = {item.split(".")[0] for item in names} - allowed
             # torchrun runs this one, in the serving environment.
-            assert not foreign or path.name == "collective_worker.py", (path.name, foreign)
+            assert not foreign or path.name == "torch_worker.py", (path.name, foreign)
 
 
 def test_every_kind_has_a_valid_schema():
@@ -105,14 +104,12 @@ def test_site_reads_as_a_story():
 
 @pytest.mark.parametrize("name", ["lab", "static"])
 def test_inventory_parses_and_its_layouts_are_accepted(name):
-    done = subprocess.run(
-        ["ansible-inventory", "-i", "inventory/" + name, "--list"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["ansible-inventory", "-i", "inventory/" + name, "--list"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "WARNING" not in done.stderr, done.stderr
     listing = json.loads(done.stdout)
     if name == "static":
         assert len(listing["nodes"]["hosts"]) == 3
-    from ansible.module_utils.plumbline import preflight
+    from ansible.module_utils.plumbline.controller import preflight
 
     variables = yaml.safe_load((ROOT / "inventory" / name / "group_vars/nodes.yml").read_text())
     assert variables["vllm_serve_layouts"]

@@ -1,1 +1,1 @@
-"""Plumbline's node-side library: standard library only, Python 3.9 or newer."""
+"""What Plumbline's modules, plugins and report share; a package imports only from the floors below it (.importlinter)."""

@@ -18,7 +18,7 @@ _MODULE_UTILS = os.path.join(_ROOT, "plugins", "module_utils")
 if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
-from ansible.module_utils.plumbline.pairwise import link_fact  # noqa: E402
+from ansible.module_utils.plumbline.fabric.pairs import link_fact  # noqa: E402
 
 
 class ActionModule(ActionBase):

@@ -29,9 +29,7 @@ class ActionModule(ActionBase):
         if "clock_samples" not in arguments:
             arguments["clock_samples"] = self._exchange()
         wrap = bool(self._task.async_val) and not self._connection.has_native_async
-        result.update(
-            self._execute_module(module_name="node_health", module_args=arguments, task_vars=task_vars, wrap_async=wrap)
-        )
+        result.update(self._execute_module(module_name="node_health", module_args=arguments, task_vars=task_vars, wrap_async=wrap))
         return result
 
     def _exchange(self):

@@ -11,7 +11,7 @@ _MODULE_UTILS = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", 
 if os.path.realpath(_MODULE_UTILS) not in map(os.path.realpath, ansible.module_utils.__path__):
     ansible.module_utils.__path__.append(os.path.realpath(_MODULE_UTILS))
 
-from ansible.module_utils.plumbline import fleet  # noqa: E402
+from ansible.module_utils.plumbline.controller import fleet  # noqa: E402
 
 
 def node_health_fleet(hosts, hostvars):

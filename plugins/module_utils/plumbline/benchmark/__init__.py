@@ -1,0 +1,1 @@
+"""One serving benchmark: the client, its result, the server's counters and the verdict."""

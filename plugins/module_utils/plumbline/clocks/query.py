@@ -1,0 +1,172 @@
+"""Clocks as ``nvidia-smi --query-gpu`` shows them, on drivers that know all fields and on those that do not.
+
+``nvidia-smi`` refuses a whole query for one name that it does not know (``Field "..." is not a valid field to
+query.``). :class:`Reader` asks for everything, takes an older name where there is one, leaves out what stays unknown
+and says so in ``missing``; only :data:`REQUIRED` must be there. Units are in the keys: MHz, percent, W, °C, µs, MiB.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..machine import nvidia
+
+COUNTER_PREFIX = "clocks_event_reasons_counters."
+
+# Key of the dictionary: the names of the field, newest first. The throttle fields were renamed with driver 535.
+FIELDS = {
+    "index": ("index",),
+    "bus_id": ("pci.bus_id",),
+    "driver": ("driver_version",),
+    "sm_mhz": ("clocks.current.sm", "clocks.sm"),
+    "sm_max_mhz": ("clocks.max.sm",),
+    "uuid": ("uuid",),
+    "persistence": ("persistence_mode",),
+    "memory_mhz": ("clocks.current.memory", "clocks.mem"),
+    "applications_mhz": ("clocks.applications.graphics",),
+    "utilisation_percent": ("utilization.gpu",),
+    "memory_used_mib": ("memory.used",),
+    "temperature_c": ("temperature.gpu",),
+    "power_w": ("power.draw",),
+    "power_limit_w": ("power.limit",),
+    "active": ("clocks_event_reasons.active", "clocks_throttle_reasons.active"),
+    "sw_power_cap_us": (COUNTER_PREFIX + "sw_power_cap",),
+    "sync_boost_us": (COUNTER_PREFIX + "sync_boost",),
+    "sw_thermal_slowdown_us": (COUNTER_PREFIX + "sw_thermal_slowdown",),
+    "hw_thermal_slowdown_us": (COUNTER_PREFIX + "hw_thermal_slowdown",),
+    "hw_power_brake_slowdown_us": (COUNTER_PREFIX + "hw_power_brake_slowdown",),
+}
+REQUIRED = ("index", "bus_id", "driver", "sm_mhz", "sm_max_mhz")
+TEXTS = ("driver", "uuid", "persistence", "active")
+COUNTERS = {key[: -len("_us")]: key for key, names in FIELDS.items() if names[0].startswith(COUNTER_PREFIX)}
+
+# The same counters in ``nvidia-smi -q -x`` (H200 capture); some drivers have them there and not as fields.
+XML_COUNTERS = {
+    "sw_power_cap": "sw_power_cap",
+    "sync_boost": "sync_boost",
+    "sw_therm_slowdown": "sw_thermal_slowdown",
+    "sw_thermal_slowdown": "sw_thermal_slowdown",
+    "hw_therm_slowdown": "hw_thermal_slowdown",
+    "hw_thermal_slowdown": "hw_thermal_slowdown",
+    "hw_power_brake": "hw_power_brake_slowdown",
+    "hw_power_brake_slowdown": "hw_power_brake_slowdown",
+}
+
+# Bits of clocks_event_reasons.active: NVML API reference, "NvmlClocksEventReasons".
+REASON_BITS = {
+    0x001: "gpu_idle",
+    0x002: "applications_clocks_setting",
+    0x004: "sw_power_cap",
+    0x008: "hw_slowdown",
+    0x010: "sync_boost",
+    0x020: "sw_thermal_slowdown",
+    0x040: "hw_thermal_slowdown",
+    0x080: "hw_power_brake_slowdown",
+    0x100: "display_clocks_setting",
+}
+
+UNKNOWN_FIELD = re.compile(r'Field "([^"]+)" is not a valid field to query')
+
+
+def parse_reasons(text):
+    """Return the names behind a mask such as ``0x0000000000000005``; None without a mask.
+
+    A bit that NVML did not document yet is named ``unknown_0x...``, so that it is seen.
+    """
+    text = nvidia.value_or_none(text)
+    try:
+        mask = int(text, 16) if text else None
+    except ValueError:
+        return None
+    if mask is None:
+        return None
+    names, bit = [], 1
+    while bit <= mask:
+        if mask & bit:
+            names.append(REASON_BITS.get(bit, "unknown_0x%x" % bit))
+        bit <<= 1
+    return names
+
+
+def parse_gpus(text):
+    """Parse the CSV of any of :data:`FIELDS`, with its header; return one dictionary per GPU.
+
+    A field that was not asked for, or that the driver has no value for, is None. ``reasons`` are the names of the
+    active clock event reasons, ``throttle_us`` the counters by reason. Raises ``nvidia.NvidiaError``.
+    """
+    gpus = []
+    for row in nvidia.parse_csv(text):
+        gpu = {}
+        for key, names in FIELDS.items():
+            cell = next((row[name] for name in names if name in row), None)
+            gpu[key] = nvidia.value_or_none(cell) if key in TEXTS or key == "bus_id" else nvidia.number(cell)
+        if gpu["index"] is None or gpu["bus_id"] is None or ":" not in gpu["bus_id"]:
+            raise nvidia.NvidiaError("nvidia-smi printed a GPU that cannot be read: %r" % row)
+        gpu["bus_id"] = nvidia.normal_bus_id(gpu["bus_id"])
+        gpu["reasons"] = parse_reasons(gpu.pop("active"))
+        gpu["throttle_us"] = {name: gpu.pop(key) for name, key in COUNTERS.items()}
+        gpus.append(gpu)
+    return gpus
+
+
+def without_identity(gpu):
+    """Return a GPU without what identifies the piece of hardware: facts and results carry no UUID or serial number."""
+    return {key: value for key, value in gpu.items() if key != "uuid"}
+
+
+class Reader:
+    """Reads the GPUs, again and again with the names that this driver turned out to know."""
+
+    def __init__(self, tool, timeout_s=60):
+        self.tool = tool
+        self.timeout_s = timeout_s
+        self.names = {key: list(names) for key, names in FIELDS.items()}
+
+    @property
+    def missing(self):
+        """Fields that this driver does not know under any name."""
+        return [FIELDS[key][0] for key in FIELDS if not self.names[key]]
+
+    def read(self, counters=True):
+        """Return the GPUs; with ``counters`` the throttle counters come from the XML where the query has none.
+
+        Raises ``nvidia.NvidiaError``, also when a field of :data:`REQUIRED` is unknown.
+        """
+        while True:
+            wanted = [names[0] for names in self.names.values() if names]
+            code, stdout, stderr = nvidia.run(self.tool, ["--query-gpu=" + ",".join(wanted), "--format=csv"], self.timeout_s)
+            if code == 0:
+                break
+            unknown = UNKNOWN_FIELD.search(stdout) or UNKNOWN_FIELD.search(stderr)
+            if unknown is None or not self._forget(unknown.group(1)):
+                said = " ".join((stderr.strip() or stdout.strip() or "no message").split())
+                raise nvidia.NvidiaError("nvidia-smi --query-gpu ended with %d: %s" % (code, said[:300]))
+        gpus = parse_gpus(stdout)
+        if counters and any(not self.names[key] for key in COUNTERS.values()):
+            self._fill_counters(gpus)
+        return gpus
+
+    def _forget(self, field):
+        """Drop a name that the driver refused; return whether asking again makes sense."""
+        for key, names in self.names.items():
+            if field in names:
+                if key in REQUIRED and len(names) == 1:
+                    return False
+                names.remove(field)
+                if field.startswith(COUNTER_PREFIX):  # they came together, so one refusal tells of all
+                    for other in COUNTERS.values():
+                        self.names[other] = []
+                return True
+        return False
+
+    def _fill_counters(self, gpus):
+        """Take the counters from ``nvidia-smi -q -x``; they stay None where it has none either."""
+        try:
+            shown = nvidia.query_xml(self.tool, self.timeout_s)["gpus"]
+        except nvidia.NvidiaError:
+            return
+        by_bus = {item["bus_id"]: item.get("throttle_us") or {} for item in shown}
+        for gpu in gpus:
+            for name, value in by_bus.get(gpu["bus_id"], {}).items():
+                if name in XML_COUNTERS:
+                    gpu["throttle_us"][XML_COUNTERS[name]] = value

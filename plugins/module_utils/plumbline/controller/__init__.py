@@ -1,0 +1,1 @@
+"""What only the controller does: preflight, selection, verdicts and the report; it never travels to a node."""

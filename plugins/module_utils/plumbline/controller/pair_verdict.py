@@ -1,0 +1,96 @@
+"""The words for what suspect.py found about a node: seen, threshold, what to do."""
+
+from __future__ import annotations
+
+from ..core.fact import Measurement
+from . import suspect
+
+LOOK = (
+    "keep %s out of the layouts; look at its NIC and cable: link width, speed and error counters (ethtool -S, ibstat, "
+    "perfquery -x), PCIe width and speed (lspci -vv), a shaper (tc qdisc), clocks, and what else runs there"
+)
+AGAIN = "measure again (fabric_baseline_pairwise: always): a node that is slow at times, or a switch that only some share; "
+
+NUMBERS = ("pairs", "measured_pairs", "median_gbps", "best_gbps", "others_median_gbps", "ratio", "bound_gbps")
+
+
+def gbps(value):
+    return "no number" if value is None else "%.4g GB/s" % value
+
+
+def measurement(node, nodes, groups, min_ratio, mad_factor, suspect_status):
+    """Return the measurement of kind ``link`` about ``node``, from ``{port: links}``; the port None is the pair as a whole."""
+    whole = set(groups) == {None}
+    fact = Measurement("link", "pairwise" if whole else "ib.pairwise")
+    fact.context = {"node": node, "nodes": list(nodes), "min_ratio": min_ratio, "mad_factor": mad_factor}
+    ports, verdicts, slow_links = [], [], []
+    for port, links in groups.items():
+        found = suspect.judge(links, nodes, min_ratio, mad_factor)
+        mine = found["nodes"][node]
+        ports.append(dict({key: mine[key] for key in NUMBERS}, port=port))
+        verdicts.append(mine["verdict"])
+        slow_links += [link["nodes"] for link in found["slow_links"]]
+        about = Reasons(fact, node, nodes, port, {"min_ratio": min_ratio, "mad_factor": mad_factor})
+        about.judge(mine, suspect_status)
+        about.name_links(found["slow_links"])
+    if whole:
+        fact.measured = {key: ports[0][key] for key in NUMBERS}
+    else:
+        fact.measured = {"ports": ports}
+    fact.context.update(suspect=suspect.SUSPECT in verdicts, verdicts=verdicts, slow_links=slow_links)
+    return fact
+
+
+class Reasons:
+    """Adds reasons about one node to a fact; about one port of it where ``port`` is given."""
+
+    def __init__(self, fact, node, nodes, port, limits):
+        self.fact, self.node, self.nodes, self.limits = fact, node, nodes, limits
+        self.what = node if port is None else "%s of %s" % (port, node)
+        self.suffix = "" if port is None else "." + port
+
+    def add(self, check, status, seen, threshold, remedy=None):
+        self.fact.add("pairwise.%s%s" % (check, self.suffix), status, seen, threshold, remedy)
+
+    def judge(self, mine, suspect_status):
+        """Add the reason on the node itself."""
+        what, node, count = self.what, self.node, len(self.nodes)
+        threshold = "at least %s: %g %% of the other pairs' median and within %g deviations of it" % (
+            gbps(mine["bound_gbps"]), 100 * self.limits["min_ratio"], self.limits["mad_factor"],
+        )  # fmt: skip
+        pairs = "its %d pairs: median %s, best %s; pairs without it: median %s" % (
+            mine["pairs"], gbps(mine["median_gbps"]), gbps(mine["best_gbps"]), gbps(mine["others_median_gbps"]),
+        )  # fmt: skip
+        if mine["verdict"] == suspect.SUSPECT:
+            seen = "%s is slow with every other node; %s" % (what, pairs)
+            if not mine["measured_pairs"]:
+                seen = "no pair with %s works, others do; %s" % (what, pairs)
+            if count == 3:
+                seen += "; with three nodes, bad links from it to both others would look the same"
+            self.add("node", suspect_status, seen, threshold, LOOK % node)
+        elif mine["verdict"] == suspect.MOSTLY:
+            seen = "%s is slow with most other nodes, not with all; %s" % (what, pairs)
+            self.add("node", "degraded", seen, threshold, AGAIN + LOOK % node)
+        elif mine["verdict"] == suspect.CLEAR:
+            self.add("node", "healthy", "%s is not slower than the others; %s" % (what, pairs), threshold)
+        elif count < 3:
+            seen = "%s: a slow pair does not say which of the two it is" % ("two nodes" if count == 2 else "one node")
+            self.add("node", "skipped", seen, "three nodes", "add a spare node to have a third to compare with")
+        else:
+            self.add(
+                "node", "incomplete", "%s: nothing to compare it with; %s" % (what, pairs),
+                "two pairs of this node, and one of the others that left a number", "read the reasons of the pairs' own facts",
+            )  # fmt: skip
+
+    def name_links(self, slow_links):
+        """Name this node's slow links, which accuse neither end: a warning on both, which may serve with others."""
+        for link in slow_links:
+            if self.node not in link["nodes"]:
+                continue
+            other = next(name for name in link["nodes"] if name != self.node)
+            self.add(
+                "link", "degraded",
+                "the way to %s is slow, both nodes are not: %s" % (other, gbps(link["bandwidth_gbps"])),
+                "at least %s" % gbps(link["bound_gbps"]),
+                "do not serve across %s and %s; look at the path between them: routes, switches and ports on it" % (self.node, other),
+            )  # fmt: skip

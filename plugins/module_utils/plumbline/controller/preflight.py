@@ -1,0 +1,134 @@
+"""What must be right before anything is touched: the inventory, the layouts, the controller. Problems as sentences."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import re
+
+from ..serving.command import LAYOUT_KEYS
+
+EXECUTORS = ("ray", "mp")
+RUNTIMES = ("host", "docker")
+DIGEST = re.compile(r"(?:^|@)sha256:[0-9a-f]{64}$")
+REQUIRED_KEYS = ("name", "tp", "pp", "nodes", "executor")
+NAME = re.compile(r"[a-z0-9_]+")
+
+
+def inventory_problems(nodes, expected=0):
+    """Check the group ``nodes``: ``[{"name", "address", "port"}]``; ``expected`` 0 accepts any number but none."""
+    if not nodes:
+        return ["the inventory group 'nodes' is empty: the lab is not up (make lab), or give your own inventory (-i inventory/azure)"]
+    found = []
+    if expected and len(nodes) != expected:
+        text = "the inventory group 'nodes' has %d nodes (%s), preflight_expected_nodes is %d" % (
+            len(nodes),
+            ", ".join(node["name"] for node in nodes[:8]) + (", …" if len(nodes) > 8 else ""),
+            expected,
+        )
+        if len(nodes) < expected:
+            text += "; azure_rm leaves out machines that are not running or not provisioned yet: look at them, or wait"
+        found.append(text)
+    by_place = {}
+    for node in nodes:
+        place = (str(node.get("address") or node["name"]).lower(), int(node.get("port") or 22))
+        by_place.setdefault(place, []).append(node["name"])
+    for (address, port), names in sorted(by_place.items()):
+        if len(names) > 1:
+            found.append(
+                "%s share the address %s port %d: they are one machine, give each its own ansible_host"
+                % (" and ".join(names), address, port)
+            )
+    return found
+
+
+def layout_problems(layouts, node_count):
+    """Check ``vllm_serve_layouts`` against the number of nodes in the inventory (0: unknown, not compared)."""
+    if not isinstance(layouts, list):
+        return ["vllm_serve_layouts is %s, expected a list of layouts" % type(layouts).__name__]
+    found = []
+    names = {}
+    for index, layout in enumerate(layouts):
+        where = "vllm_serve_layouts[%d]" % index
+        if not isinstance(layout, dict):
+            found.append("%s is %s, expected a mapping with %s" % (where, type(layout).__name__, ", ".join(REQUIRED_KEYS)))
+            continue
+        name = layout.get("name")
+        if name is not None:
+            where += " (%s)" % name
+            names.setdefault(str(name), []).append(index)
+        found += ["%s: %s" % (where, text) for text in _one_layout(layout, node_count)]
+    for name, indexes in names.items():
+        if len(indexes) > 1:
+            found.append("vllm_serve_layouts: the name %r is used %d times; names tell results apart" % (name, len(indexes)))
+    return found
+
+
+def _one_layout(layout, node_count):
+    """Return what is wrong with one layout, a mapping."""
+    found = []
+    for key in sorted(set(layout) - set(LAYOUT_KEYS), key=str):
+        close = difflib.get_close_matches(str(key), sorted(LAYOUT_KEYS), 1)
+        hint = "did you mean %s?" % close[0] if close else "expected %s" % ", ".join(sorted(LAYOUT_KEYS))
+        found.append("unknown key %r, %s" % (key, hint))
+    missing = [key for key in REQUIRED_KEYS if layout.get(key) is None]
+    if missing:
+        found.append("%s missing" % ", ".join(missing))
+    name = layout.get("name")
+    if name is not None and (not isinstance(name, str) or not NAME.fullmatch(name)):
+        found.append("name %r, expected only a-z, 0-9 and _ (it becomes a file name)" % (name,))
+    executor = layout.get("executor")
+    if executor is not None and executor not in EXECUTORS:
+        found.append("executor %r, expected %s" % (executor, " or ".join(EXECUTORS)))
+    sizes = {}
+    for key in ("tp", "pp", "nodes"):
+        value = layout.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            found.append("%s is %r, expected a whole number of at least 1" % (key, value))
+        else:
+            sizes[key] = value
+    if len(sizes) == 3 and sizes["tp"] * sizes["pp"] % sizes["nodes"]:
+        found.append("tp %(tp)d × pp %(pp)d ranks do not divide over %(nodes)d nodes: every node must hold as many" % sizes)
+    if "nodes" in sizes and node_count and sizes["nodes"] > node_count:
+        found.append("needs %d nodes, the inventory has %d" % (sizes["nodes"], node_count))
+    for key, kind, words in (("extra_args", list, "a list of arguments"), ("env", dict, "a mapping of variables")):
+        if layout.get(key) is not None and not isinstance(layout[key], kind):
+            found.append("%s is %r, expected %s" % (key, layout[key], words))
+    return found
+
+
+def image_problems(runtime, image, pull):
+    """Check what a run in containers is given: ``vllm_serve_runtime``, ``vllm_serve_image``, ``vllm_serve_image_pull``."""
+    if runtime not in RUNTIMES:
+        return ["vllm_serve_runtime is %r, expected %s" % (runtime, " or ".join(RUNTIMES))]
+    if runtime != "docker":
+        return []
+    look_up = "look it up with `docker buildx imagetools inspect <name>:<tag>` and write <name>@sha256:<64 digits>"
+    if not image:
+        return ["vllm_serve_runtime is docker and vllm_serve_image is not set: %s" % look_up]
+    if pull != "never" and not DIGEST.search(image):
+        return [
+            "vllm_serve_image is %r, not pinned by a digest, so that two nodes or two days may get two images: %s;"
+            " or set vllm_serve_image_pull: never when the image is on the nodes already" % (image, look_up)
+        ]
+    return []
+
+
+def package_problems(packages, python):
+    """Check that the controller's Python (its path in ``python``) can import ``packages``; nothing is imported."""
+    missing = []
+    for name in packages:
+        try:
+            present = importlib.util.find_spec(name) is not None
+        except (ImportError, ValueError):
+            present = False
+        if not present:
+            missing.append(name)
+    if not missing:
+        return []
+    return [
+        "the controller's Python (%s) lacks %s: run 'make setup', or %s -m pip install %s"
+        % (python, ", ".join(missing), python, " ".join(missing))
+    ]

@@ -1,0 +1,1 @@
+"""The report of one run, from the files in its folder to Markdown, HTML and plots."""

@@ -1,0 +1,178 @@
+"""Reads a run folder and checks every fact against docs/schema. Controller only: needs jsonschema.
+
+Nothing is dropped: a file that cannot be read or does not fit its schema stays in the data with
+its ``problems``, and counts as ``incomplete``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import jsonschema
+import referencing
+
+from ...core.fact import KINDS, finite
+
+RUN_DEFAULTS = {
+    "run_id": None,
+    "started_at": None,
+    "finished_at": None,
+    "playbook": None,
+    "tags": [],
+    "skip_tags": [],
+    "limit": None,
+    "inventory": None,
+    "check": False,
+    "ansible_version": None,
+    "plumbline_version": None,
+    "hosts": [],
+    "phases": [],
+}
+
+
+class NotARunFolder(Exception):
+    """The folder has neither run.json nor facts/."""
+
+
+def load(run_dir, schema_dir):
+    """Return ``{run, selection, incidents, facts, problems}`` of a run folder.
+
+    ``facts`` is a list of ``{host, kind, name, file, fact, problems}``; ``problems`` are sentences
+    about the folder itself. Raises :class:`NotARunFolder`, or ``SchemasMissing`` for ``schema_dir``.
+    """
+    facts_dir = os.path.join(run_dir, "facts")
+    if not (os.path.isfile(os.path.join(run_dir, "run.json")) or os.path.isdir(facts_dir)):
+        raise NotARunFolder("%s has neither run.json nor facts/: it is not a run folder" % run_dir)
+    problems = []
+    run = _document(run_dir, "run.json", dict, problems, required=True)
+    selection = _document(run_dir, "selection.json", dict, problems)
+    incidents = _document(run_dir, "incidents.json", list, problems)
+    return {
+        "run": _run(run, run_dir, problems),
+        "selection": selection,
+        # The report's own verdict task fails the run after the report is written; it is no finding.
+        "incidents": [item for item in incidents or [] if isinstance(item, dict) and item.get("role") != "report"],
+        "facts": _facts(facts_dir, Schemas(schema_dir)),
+        "problems": problems,
+    }
+
+
+def _run(run, run_dir, problems):
+    run = {**RUN_DEFAULTS, **(run or {})}
+    run["run_id"] = str(run["run_id"] or os.path.basename(os.path.abspath(run_dir)))
+    for key in ("hosts", "phases", "tags", "skip_tags"):
+        if isinstance(run[key], str):
+            run[key] = [item for item in run[key].split(",") if item]
+        if not isinstance(run[key], list):
+            problems.append("run.json: %s is %r, expected a list" % (key, run[key]))
+            run[key] = []
+    run["hosts"] = [str(host) for host in run["hosts"]]
+    run["phases"] = [phase for phase in run["phases"] if isinstance(phase, dict)]
+    if not run["hosts"]:
+        problems.append("run.json names no host: the nodes without facts cannot be told")
+    return run
+
+
+def _document(run_dir, name, kind, problems, required=False):
+    path = os.path.join(run_dir, name)
+    if not os.path.exists(path):
+        if required:
+            problems.append("%s is missing: what was run, and on which nodes, is not known" % name)
+        return None
+    value, found = read_json(path)
+    problems.extend("%s: %s" % (name, problem) for problem in found)
+    if value is not None and not isinstance(value, kind):
+        problems.append("%s holds a %s, expected a %s" % (name, type(value).__name__, kind.__name__))
+        return None
+    return value
+
+
+def read_json(path):
+    """Return ``(value, problems)``; NaN and infinities, which are not JSON, become None with a problem."""
+    constants = set()
+    try:
+        with open(path, encoding="utf-8") as stream:
+            value = json.load(stream, parse_constant=constants.add)
+    except (OSError, ValueError, RecursionError) as error:
+        return None, ["cannot be read as JSON: %s" % error]
+    # 1e999 is valid JSON and reads as infinity.
+    return finite(value), ["holds %s, which is not JSON" % name for name in sorted(constants)]
+
+
+def _facts(facts_dir, schemas):
+    found = []
+    for host in _listing(facts_dir):
+        for name in _listing(os.path.join(facts_dir, host)):
+            if name.endswith(".json") and not name.startswith("."):
+                found.append(_fact(facts_dir, host, name, schemas))
+    return found
+
+
+def _listing(path):
+    return sorted(os.listdir(path)) if os.path.isdir(path) else []
+
+
+def _fact(facts_dir, host, file_name, schemas):
+    kind, _dot, name = file_name[: -len(".json")].partition(".")
+    fact, problems = read_json(os.path.join(facts_dir, host, file_name))
+    if not problems or fact is not None:
+        problems = problems + schemas.problems(kind, fact)
+    return {
+        "host": host,
+        "kind": kind,
+        "name": name or kind,
+        "file": "facts/%s/%s" % (host, file_name),
+        "fact": fact if isinstance(fact, dict) else {},
+        "problems": problems,
+    }
+
+
+class SchemasMissing(Exception):
+    """The schema folder lacks what every fact needs."""
+
+
+class Schemas:
+    """The schemas in one folder, by ``<kind>.schema.json``, ``$id`` or file name in a ``$ref``."""
+
+    def __init__(self, schema_dir):
+        self._by_name = {}
+        for name in _listing(schema_dir):
+            if name.endswith(".schema.json"):
+                value, problems = read_json(os.path.join(schema_dir, name))
+                if problems or not isinstance(value, dict):
+                    raise SchemasMissing("%s/%s is no schema: %s" % (schema_dir, name, "; ".join(problems)))
+                self._by_name[name] = value
+        if "fact.schema.json" not in self._by_name:
+            raise SchemasMissing("%s has no fact.schema.json: expected the project's docs/schema" % schema_dir)
+        self._registry = referencing.Registry(retrieve=self._retrieve)
+
+    def _retrieve(self, uri):
+        for name, schema in self._by_name.items():
+            if uri.rpartition("/")[2] == name or uri == schema.get("$id"):
+                return referencing.Resource.from_contents(schema, default_specification=referencing.jsonschema.DRAFT202012)
+        raise referencing.exceptions.NoSuchResource(uri)
+
+    def problems(self, kind, fact):
+        """Return what is wrong with a fact as sentences (at most five for each schema)."""
+        if kind not in KINDS:
+            return ["unknown kind %r, expected one of %s" % (kind, ", ".join(KINDS))]
+        names = ["fact.schema.json", "%s.schema.json" % kind]
+        found = []
+        for name in names:
+            if name not in self._by_name:
+                found.append("docs/schema/%s is missing: this kind of fact cannot be checked" % name)
+                continue
+            validator = jsonschema.Draft202012Validator(self._by_name[name], registry=self._registry)
+            errors = sorted(validator.iter_errors(fact), key=lambda error: (error.json_path, error.message))
+            found.extend("%s: %s" % (error.json_path, _short(error.message)) for error in errors[:5])
+            if len(errors) > 5:
+                found.append("and %d more problems against %s" % (len(errors) - 5, name))
+        declared = fact.get("schema") if isinstance(fact, dict) else None
+        if declared != "plumbline.%s/1" % kind:
+            found.append("$.schema: %s in a file named %s.*" % (_short(repr(declared)), kind))
+        return list(dict.fromkeys(found))
+
+
+def _short(text, limit=200):
+    return text if len(text) <= limit else text[: limit // 2] + " … " + text[-limit // 2 :]

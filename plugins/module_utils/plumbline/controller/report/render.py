@@ -1,0 +1,124 @@
+"""Writes facts.json, report.md, report.html and plots/ into a run folder. Controller only: needs jinja2.
+
+Rendering reads the run folder and nothing else (no clock, no environment), so that rendering
+twice writes the same bytes, and only files that differ are written.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import tempfile
+
+import jinja2
+from markupsafe import Markup
+
+from .data import load
+from .findings.collect import findings
+from .plots.draw import draw, inline
+from .records import collectives, judged_nodes, layouts, links
+from .verdicts import verdicts
+from .view import view
+
+
+def build(run_dir, schema_dir, template_dir):
+    """Return ``(files, verdicts)``: every file of the report by its path in the run folder, as bytes.
+
+    Raises what :func:`report_data.load` raises, and jinja2's errors for a broken template.
+    """
+    data = load(run_dir, schema_dir)
+    found = verdicts(data)
+    claims = findings(data)
+    plots = draw(layouts(data), collectives(data), links(data), judged_nodes(data))
+    files = {"facts.json": _json(data, found, claims)}
+    for plot in plots:
+        if plot["svg"] is not None:
+            files["plots/%s.svg" % plot["name"]] = plot["svg"]
+            files["plots/%s.png" % plot["name"]] = plot["png"]
+            plot["inline"] = Markup(inline(plot["svg"], plot["name"]))
+    content = view(data, found, claims)
+    content["plots"] = plots
+    for name in ("report.md", "report.html"):
+        environment = _environment(template_dir, name.endswith(".html"))
+        files[name] = environment.get_template(name + ".j2").render(content).encode("utf-8", "replace")
+    return files, found
+
+
+@functools.lru_cache
+def _environment(template_dir, escape):
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template_dir),
+        autoescape=escape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(cell=cell, code=code)
+    return environment
+
+
+def _json(data, found, claims):
+    whole = {
+        "schema": "plumbline.report/1",
+        "run": data["run"],
+        "selection": data["selection"],
+        "incidents": data["incidents"],
+        "facts": data["facts"],
+        "verdicts": found,
+        "findings": claims,
+    }
+    # ASCII: a lone surrogate in some tool's output would not encode as UTF-8.
+    return (json.dumps(whole, indent=1, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
+
+
+def cell(value):
+    """Escape text for a cell of a Markdown table: one line, no markup of its own."""
+    text = " ".join(str(value).split())
+    return re.sub(r"([\\`*_\[\]|<>#])", r"\\\1", text)
+
+
+def code(value):
+    """Return text as inline code that no backtick or bar inside it can end."""
+    text = " ".join(str(value).split()).replace("`", "'").replace("|", "¦")
+    return "`%s`" % text
+
+
+def stale(run_dir, files):
+    """Return the plots in the run folder that this report no longer makes."""
+    folder = os.path.join(run_dir, "plots")
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    paths = ["plots/%s" % name for name in names if name.endswith((".svg", ".png"))]
+    return [path for path in paths if path not in files]
+
+
+def differing(run_dir, files):
+    """Return the paths whose content is not what it should be."""
+    found = []
+    for path, content in files.items():
+        try:
+            with open(os.path.join(run_dir, path), "rb") as stream:
+                same = stream.read() == content
+        except OSError:
+            same = False
+        if not same:
+            found.append(path)
+    return sorted(found)
+
+
+def write(run_dir, files, paths):
+    """Write these paths, each at once or not at all: a reader never sees half a report."""
+    for path in paths:
+        target = os.path.join(run_dir, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".report-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(files[path])
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise

@@ -1,0 +1,292 @@
+"""Verdicts: one per node, one per layout, one for the run. Standard library only.
+
+Node: the worst of its health, clocks, collective, link and model facts and of its incidents. What several nodes
+measured together and missed is the run's, not a node's: it does not say which of them it was.
+Layout: the worst of its startup and benchmark facts. Evidence that should be there and is not
+counts as ``incomplete``; ``skipped`` is neutral.
+"""
+
+from __future__ import annotations
+
+from ...core.fact import PASSING, STATUSES, reason, worst
+from .records import asked, entry_reasons, entry_status, get, layouts, shared_by, texts
+
+# Column of the node table -> kinds of facts in it.
+PHASES = {"health": ("health",), "clocks": ("clocks",), "fabric": ("collective", "link"), "model": ("model",)}
+
+# Role that stopped -> column in which its incident shows; others show in "other".
+ROLE_PHASE = {
+    "node_health": "health",
+    "gpu_clocks": "clocks",
+    "fabric_baseline": "fabric",
+    "model_sync": "model",
+    "vllm_serve": "serve",
+    "serve_benchmark": "serve",
+}
+
+# Phases of which every node owes a fact; of the others, every serving node does.
+EVERYONE = ("health", "clocks")
+
+# Words in the name of a phase, or in a tag, by which every node is measured.
+MEASURING = ("health", "clock")
+
+LOOK = "Read the task's message under Incidents, put it right, and run the playbook again."
+REACH = "Check power, network and sshd: `ansible <node> -m ansible.builtin.ping`; then run the playbook again."
+
+
+def verdicts(data):
+    """Return ``{overall, nodes, layouts, problems, failed}``.
+
+    ``nodes`` and ``layouts`` map a name to ``{status, reasons, ...}``; ``failed`` lists
+    ``{what, name, status, why, remedy}`` for every node, layout and problem that is failed or incomplete.
+    """
+    nodes = {host: _node(data, host) for host in node_names(data)}
+    found = {layout["name"]: _layout(data, layout) for layout in layouts(data)}
+    failed = []
+    for what, group in (("node", nodes), ("layout", found)):
+        for name, verdict in group.items():
+            if verdict["status"] not in PASSING + ("skipped",):
+                why = first_reason(verdict)
+                failed.append(
+                    {
+                        "what": what,
+                        "name": name,
+                        "status": verdict["status"],
+                        "why": sentence(why),
+                        "remedy": why and why["remedy"],
+                    }
+                )
+    failed += [
+        {"what": "run", "name": data["run"]["run_id"], "status": "incomplete", "why": text, "remedy": None} for text in data["problems"]
+    ]
+    failed += _together(data) + _elsewhere(data)
+    overall = worst([verdict["status"] for group in (nodes, found) for verdict in group.values()] + [item["status"] for item in failed])
+    return {"overall": overall, "nodes": nodes, "layouts": found, "failed": failed}
+
+
+def node_names(data):
+    """Return the target nodes in inventory order, then any other host that has facts."""
+    names = data["run"]["hosts"] + sorted({entry["host"] for entry in data["facts"]})
+    return list(dict.fromkeys(names))
+
+
+def first_reason(verdict):
+    """Return the first reason that has the verdict's own status, or None."""
+    return next((item for item in verdict["reasons"] if item["status"] == verdict["status"]), None)
+
+
+def sentence(item):
+    """Return a reason as one sentence: ``disk.free: 1 GB (expected at least 5 GB)``."""
+    if not item:
+        return "no reason was recorded"
+    text = "%s: %s" % (item["check"], item["seen"])
+    return text + " (expected %s)" % item["threshold"] if item["threshold"] else text
+
+
+def against_baseline(item):
+    """Say how a number stands against its baseline (its reason, or None); no baseline is never a pass."""
+    if item is None or item["status"] == "skipped":
+        return "no baseline"
+    return "%s: %s" % (item["status"], item["threshold"] or item["seen"])
+
+
+def role_of(data, host):
+    """Return ``serving``, ``spare``, ``excluded`` or None (no selection was made)."""
+    selection = data["selection"] or {}
+    if host in texts(selection.get("serving")):
+        return "serving"
+    if host in texts(selection.get("spares")):
+        return "spare"
+    excluded = selection.get("excluded")
+    return "excluded" if isinstance(excluded, (dict, list)) and host in excluded else None
+
+
+def _node(data, host):
+    cells = {}
+    reasons = []
+    mine = [entry for entry in data["facts"] if entry["host"] == host]
+    for phase, kinds in PHASES.items():
+        entries = [entry for entry in mine if entry["kind"] in kinds]
+        cells[phase] = ["skipped" if _not_its_own(entry) else entry_status(entry) for entry in entries]
+        for entry in entries:
+            if _not_its_own(entry):
+                continue
+            reasons += [dict(item, phase=phase, source=entry["file"]) for item in _explained(entry)]
+    for incident in (item for item in data["incidents"] if item.get("host") == host):
+        phase = ROLE_PHASE.get(incident.get("role"), "other")
+        cells.setdefault(phase, []).append("failed")
+        reasons.append(dict(_incident(incident), phase=phase, source="incidents.json"))
+    for phase, item in _missing(data, host, mine, cells):
+        cells.setdefault(phase, []).append(item["status"])
+        reasons.append(dict(item, phase=phase, source=None))
+    # No fact at all for a phase is no status, not "skipped": the table says "not run".
+    status = {phase: worst(found) if found else None for phase, found in cells.items()}
+    return {
+        "status": worst(value for value in status.values() if value),
+        "role": role_of(data, host),
+        "phases": status,
+        "reasons": sorted(reasons, key=lambda item: -STATUSES.index(item["status"])),
+    }
+
+
+def _explained(entry):
+    """Return a fact's reasons; where none has the fact's own status, one that says so."""
+    found = entry_reasons(entry)
+    status = entry_status(entry)
+    if status != "healthy" and not any(item["status"] == status for item in found):
+        found.append(reason(entry["kind"], status, "%s says %s and gives no reason" % (entry["file"], status)))
+    return found
+
+
+def _incident(incident):
+    lost = incident.get("state") == "unreachable"
+    seen = "%s at task %r: %s" % (
+        "stopped answering" if lost else "failed",
+        str(incident.get("task") or "unknown"),
+        str(incident.get("message") or "no message"),
+    )
+    return reason("unreachable" if lost else "task", "failed", " ".join(seen.split()), None, REACH if lost else LOOK)
+
+
+def _missing(data, host, mine, cells):
+    """Yield ``(phase, reason)`` for evidence that this node should have left and did not."""
+    # A node that was excluded or lost is not measured further: its own verdict says why.
+    if role_of(data, host) == "excluded" or "failed" in sum(cells.values(), []):
+        return
+    owed = [(phase, _example(data, phase)) for phase in PHASES if not cells[phase] and _owes(data, host, phase)]
+    if not mine and (owed or asked(data, *MEASURING)):
+        yield (
+            "other",
+            reason(
+                "evidence",
+                "incomplete",
+                "no fact and no incident at all",
+                "at least one fact of every node",
+                "Did the run stop early? Run the playbook again on this node.",
+            ),
+        )
+        return
+    for phase, example in owed:
+        yield (
+            phase,
+            reason(
+                "evidence",
+                "incomplete",
+                "no %s fact, though %s has one" % (phase, example),
+                "one of every node" if phase in EVERYONE else "one of every serving node",
+                "Run this phase again: `ansible-playbook site.yml --tags %s`" % phase,
+            ),
+        )
+
+
+def _example(data, phase):
+    return min((entry["host"] for entry in data["facts"] if entry["kind"] in PHASES[phase]), default=None)
+
+
+def _owes(data, host, phase):
+    """Return whether this node has to have a fact of this phase: others have, and it is one of those that should."""
+    return _example(data, phase) is not None and (phase in EVERYONE or role_of(data, host) == "serving")
+
+
+def _layout(data, layout):
+    reasons = []
+    status = {}
+    for kind in ("startup", "benchmark"):
+        entries = layout["entries"][kind]
+        status[kind] = worst(entry_status(entry) for entry in entries) if entries else None
+        for entry in entries:
+            reasons += [dict(item, phase=kind, source=entry["file"]) for item in _explained(entry)]
+    for kind, item in _layout_missing(data, layout, status):
+        status[kind] = worst([status[kind] or "skipped", item["status"]])
+        reasons.append(dict(item, phase=kind, source=None))
+    return {
+        "status": worst(value for value in status.values() if value),
+        "phases": status,
+        "reasons": sorted(reasons, key=lambda item: -STATUSES.index(item["status"])),
+    }
+
+
+def _layout_missing(data, layout, status):
+    again = "See the incidents of this run and server.log on the head node, then run the playbook again."
+    if not any(status.values()):
+        yield "startup", reason("evidence", "incomplete", "asked for, and left no fact", "a startup fact", again)
+        return
+    if status["startup"] is None:
+        yield "startup", reason("evidence", "incomplete", "benchmark without a startup fact", "a startup fact", again)
+    wanted = any(entry["kind"] == "benchmark" for entry in data["facts"]) or asked(data, "bench", "serve")
+    if status["benchmark"] is None and status["startup"] in PASSING and wanted:
+        yield "benchmark", reason("evidence", "incomplete", "served, but left no benchmark fact", "one", again)
+    # "It spans two nodes" is a claim that Ray's own node list has to support.
+    if status["benchmark"] in PASSING and layout["executor"] == "ray" and (layout["nodes"] or 0) > 1:
+        if len(layout["ray_addresses"]) < layout["nodes"]:
+            yield (
+                "benchmark",
+                reason(
+                    "ray.nodes",
+                    "incomplete",
+                    "Ray named %d address(es): %s" % (len(layout["ray_addresses"]), ", ".join(layout["ray_addresses"]) or "none"),
+                    "%d different addresses" % layout["nodes"],
+                    "Check `ray status` on the head node and that every node joined before the server started.",
+                ),
+            )
+
+
+def _not_its_own(entry):
+    """Return whether a fact is a failure of several nodes together, which accuses none of them."""
+    return entry_status(entry) not in PASSING + ("skipped",) and bool(shared_by(entry))
+
+
+def _together(data):
+    """Return the failures that several nodes share, each once, whichever of them kept a fact of it."""
+    found = {}
+    for entry in data["facts"]:
+        if not _not_its_own(entry):
+            continue
+        reasons = sorted(_explained(entry), key=lambda item: -STATUSES.index(item["status"]))
+        item = {
+            "what": entry["kind"],
+            "name": entry["name"],
+            "status": entry_status(entry),
+            "why": "%s; between %s" % (sentence(reasons[0]), ", ".join(shared_by(entry))),
+            "remedy": reasons[0]["remedy"],
+        }
+        key = entry["kind"], entry["name"], get(entry["fact"], "context", "tool")
+        if key not in found or STATUSES.index(item["status"]) > STATUSES.index(found[key]["status"]):
+            found[key] = item
+    return list(found.values())
+
+
+def _elsewhere(data):
+    """Return failures of hosts that are no target node, such as work on the controller."""
+    known = set(node_names(data))
+    return [
+        {
+            "what": "host",
+            "name": str(incident.get("host") or "unknown"),
+            "status": "failed",
+            "why": sentence(_incident(incident)),
+            "remedy": LOOK,
+        }
+        for incident in data["incidents"]
+        if incident.get("host") not in known
+    ]
+
+
+def lines(found):
+    """Return one line per node and per layout, for the end of the run."""
+    result = []
+    for what in ("nodes", "layouts"):
+        for name, verdict in found[what].items():
+            text = "%-6s %-14s %s" % (what[:-1], name, verdict["status"])
+            if verdict["status"] not in ("healthy", "skipped"):
+                text += ": " + sentence(first_reason(verdict))
+            result.append(text)
+    return result
+
+
+def why_list(found):
+    """Return the failed and incomplete as sentences with what to do."""
+    return [
+        "%s %s is %s: %s" % (item["what"], item["name"], item["status"], item["why"]) + (" → %s" % item["remedy"] if item["remedy"] else "")
+        for item in found["failed"]
+    ]

@@ -1,0 +1,1 @@
+"""Collectives and links between GPUs and nodes: running, reading and judging them."""

@@ -1,0 +1,1 @@
+"""nccl-tests: the command, the run, its output and what it proves."""

@@ -1,0 +1,1 @@
+"""ib_write_bw of perftest: the run and its output."""

@@ -1,0 +1,110 @@
+"""Run ib_write_bw on all ports at once: the servers of one node, or the clients of the other; leave no process behind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import time
+
+from ...core.files import read_int
+from ...machine import net
+from .. import torch_run as collective_run
+from . import output as perftest
+
+# Where NHC keeps its CUDA build: on Azure's HPC images, and in its container (its AZ_NHC_ROOT).
+FOLDERS = ("/opt/azurehpc/test/azurehpc-health-checks/bin", "/azure-nhc/bin")
+RETRY_S = 1
+
+
+def find_program(name):
+    """Return the path of ib_write_bw, None when it is not there."""
+    if os.path.sep in name:
+        return name if os.access(name, os.X_OK) else None
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *FOLDERS]))
+
+
+def find_ports(devices, sys_ib="/sys/class/infiniband"):
+    """Return the ports to measure as ``device/number``: all of InfiniBand, or those of the devices named."""
+    ports = [name for name, _counter in net.infiniband_ports(sys_ib)]
+    return [port for port in ports if not devices or port.split("/")[0] in devices]
+
+
+def numa_node(port, sys_ib="/sys/class/infiniband"):
+    """Return the NUMA node of a port's device where numactl can bind to it, else None."""
+    node = read_int(os.path.join(sys_ib, port.split("/")[0], "device", "numa_node"))
+    return node if node is not None and node >= 0 and shutil.which("numactl") else None
+
+
+class Port:
+    """One port's process, started again while nobody listens at the other end."""
+
+    def __init__(self, port, argv, folder):
+        self.port, self.argv = port, argv
+        self.path = os.path.join(folder, port.replace("/", "_") + ".log")
+        self.process, self.next_start, self.status = None, 0.0, None
+
+    def text(self):
+        if not os.path.exists(self.path):
+            return ""
+        with open(self.path, encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+    def step(self, now, retry):
+        """Start or restart what has to run; return whether this port has come to its end."""
+        if self.process is None:
+            if now >= self.next_start:
+                with open(self.path, "wb") as log:
+                    self.process = subprocess.Popen(
+                        self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                    )
+            return False
+        self.status = self.process.poll()
+        if self.status is None:
+            return False
+        if retry and self.status != 0 and perftest.not_listening(self.text()):
+            self.process, self.next_start = None, now + RETRY_S
+            return False
+        return True
+
+
+def run(commands, folder, timeout_s, retry=False):
+    """Run ``{port: argv}`` at the same time; return ``{port: {"status", "text", "timed_out"}}``.
+
+    With ``retry`` (clients) a process that found nobody listening is started again until the time is over.
+    """
+    ports = [Port(port, argv, folder) for port, argv in commands.items()]
+    open_ports, end = list(ports), time.monotonic() + timeout_s
+    try:
+        while open_ports and time.monotonic() < end:
+            now = time.monotonic()
+            open_ports = [port for port in open_ports if not port.step(now, retry)]
+            time.sleep(0.1)
+    finally:
+        for port in ports:
+            if port.process is not None and port.process.poll() is None:
+                collective_run.stop(port.process)
+    late = {port.port for port in open_ports}
+    return {port.port: {"status": port.status, "text": port.text(), "timed_out": port.port in late} for port in ports}
+
+
+def outcome(done, size_bytes, timeout_s):
+    """Return ``{"gbit_s", "problem", "connected"}`` of one client's run."""
+    text = done["text"]
+    if done["status"] == 0:
+        try:
+            return {"gbit_s": perftest.average_gbit_s(text, size_bytes), "problem": None, "connected": True}
+        except ValueError as error:
+            return {"gbit_s": None, "problem": "its text was not understood: %s" % error, "connected": True}
+    said = perftest.telling_line(text)
+    if perftest.not_listening(text):
+        return {"gbit_s": None, "problem": said, "connected": False}
+    if done["timed_out"]:
+        return {"gbit_s": None, "problem": "not done after %g s: %s" % (timeout_s, said), "connected": True}
+    return {"gbit_s": None, "problem": "ended with status %s: %s" % (done["status"], said), "connected": True}
+
+
+def shown(commands):
+    """Return the commands as one line that a person can run."""
+    return " & ".join(shlex.join(argv) for argv in commands.values())

@@ -1,0 +1,154 @@
+"""Runs Azure NHC on a node: a fresh folder each time, a copy of the conf, an end that leaves nothing running.
+
+What ``run-health-checks.sh`` does to files, and what follows from it (Azure/azurehpc-health-checks, May 2026):
+
+- Without ``-c`` it appends a check of ``mlx5_an0`` and ``eth1`` to the conf that it ships, and with ``-e`` it writes
+  ``<conf>_appended.conf`` beside it. With ``-c`` alone it writes to neither: we pass a copy, with those lines added.
+- XIDs that stand in the log file already count as "reported before" and pass: the log's path is new each time.
+- ``-t`` bounds the whole run, not one check; 500 s is less than a slow node takes.
+- It starts ``docker run --name=aznhc``: killing the script leaves the container, which is why it is removed by its mount.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from . import nhc_log as nhc
+
+CONTAINER = "aznhc"
+KEEP_RUNS = 5
+# What docker needs to fetch the image the first time, and NHC to end after its own timeout (1 + 3 + 1 s, by its source).
+GRACE_S = 300
+# As the runner itself adds them where the accelerated network is an InfiniBand-class device (its list AN100).
+ACCELERATED = ("check_hw_ib 100 mlx5_an0:1", "check_hw_eth eth1")
+
+
+def conf_path(script, sku, given=None):
+    """Return the conf to copy: the one given, else ``conf/<size>.conf`` beside the real script."""
+    if given:
+        return given
+    name = (sku or "").lower().replace("standard_", "", 1)
+    return os.path.join(os.path.dirname(os.path.realpath(script)), "conf", name + ".conf")
+
+
+def copy_conf(source, target, has_accelerated, sku):
+    """Copy ``source`` to ``target``, adding what the runner would have added; return the checks in the copy."""
+    with open(source, encoding="utf-8", errors="replace") as stream:
+        text = stream.read()
+    if has_accelerated and "h100_v5" in (sku or "").lower() and "mlx5_an0:1" not in text:
+        text += "\n" + "".join(" * || %s\n" % command for command in ACCELERATED)
+    with open(target, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    return nhc.conf_checks(text)
+
+
+def fresh_folder(base):
+    """Make and return a new folder below ``base``; of the older ones, :data:`KEEP_RUNS` stay."""
+    os.makedirs(base, mode=0o755, exist_ok=True)
+    old = sorted(name for name in os.listdir(base) if name.startswith("run-"))
+    for name in old[: max(0, len(old) - KEEP_RUNS + 1)]:
+        shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+    return tempfile.mkdtemp(dir=base, prefix=time.strftime("run-%Y%m%dT%H%M%SZ-", time.gmtime()))
+
+
+def run(script, base, sku, timeout_s=1200, conf=None, has_accelerated=False, grace_s=GRACE_S):
+    """Run NHC; return ``{"error", "log", "conf", "checks", "text", "rc", "timed_out", "duration_s", "command"}``.
+
+    ``error`` says why there is no log to judge; ``text`` is the log. Seconds throughout.
+    """
+    seen = {"error": None, "log": None, "conf": None, "checks": [], "text": "", "rc": None, "timed_out": False,
+            "duration_s": 0.0, "command": None}  # fmt: skip
+    source = conf_path(script, sku, conf)
+    if not os.path.isfile(source):
+        seen["error"] = "there is no conf for this size at %s; NHC itself would exit 0 here" % source
+        return seen
+    try:
+        folder = fresh_folder(base)
+        seen["conf"], seen["log"] = os.path.join(folder, "nhc.conf"), os.path.join(folder, "nhc.log")
+        seen["checks"] = copy_conf(source, seen["conf"], has_accelerated, sku)
+    except OSError as error:
+        seen["error"] = "the folder for the run could not be made: %s" % error
+        return seen
+    command = [script, "-a", "-v", "-t", "%d" % timeout_s, "-c", seen["conf"], "-o", seen["log"]]
+    seen["command"] = " ".join(command)
+    started = time.monotonic()
+    output = os.path.join(folder, "output.txt")
+    try:
+        with open(output, "wb") as stream:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
+            )
+    except OSError as error:
+        seen["error"] = "%s did not start: %s" % (script, error)
+        return seen
+    try:
+        seen["rc"] = process.wait(timeout=timeout_s + grace_s)
+    except subprocess.TimeoutExpired:
+        seen["timed_out"] = True
+    finally:
+        end_group(process)
+        if seen["rc"] is None:
+            remove_container(seen["log"])
+    seen["duration_s"] = round(time.monotonic() - started, 3)
+    for path in (seen["log"], output):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                seen["text"] = stream.read()
+        except OSError:
+            continue
+        if nhc.parse(seen["text"])["ran"]:
+            break  # else docker did not start, and its message is in the other file
+    if seen["timed_out"]:
+        # It may have died between raising the clocks and giving them back.
+        seen["error"] = "NHC did not end within %d s and was killed; GPU clocks may be as it raised them" % (timeout_s + grace_s)
+    elif not nhc.parse(seen["text"])["ran"]:
+        tail = " ".join(seen["text"].split())[-300:] or "nothing"
+        seen["error"] = "NHC ran no check (exit code %s); it said: %s" % (seen["rc"], tail)
+    return seen
+
+
+def end_group(process, patience_s=10):
+    """End everything in the script's process group: politely, then by force."""
+    for sign, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, patience_s)):
+        try:
+            os.killpg(process.pid, sign)
+        except (ProcessLookupError, PermissionError):
+            break  # nothing of ours is left
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline and _group_alive(process):
+            time.sleep(0.1)
+    if process.poll() is None:
+        process.wait()
+
+
+def _group_alive(process):
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def remove_container(log):
+    """Remove NHC's container if it is the one of this run: the one that has ``log`` mounted. Nobody else's."""
+    docker = shutil.which("docker")
+    if not docker:
+        return False
+    try:
+        shown = subprocess.run(
+            [docker, "inspect", "--format", "{{.Id}} {{range .Mounts}}{{.Source}} {{end}}", CONTAINER],
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        words = shown.stdout.decode(errors="replace").split()
+        if shown.returncode != 0 or log not in words[1:]:
+            return False
+        subprocess.run([docker, "rm", "-f", words[0]], stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The lab: nodes on one machine, each in namespaces of its own."""

@@ -1,0 +1,70 @@
+"""How much memory of each GPU is in use, and by whom: what must be nearly none before a server starts and after it ended."""
+
+from __future__ import annotations
+
+import time
+
+from . import nvidia
+
+QUERY = "--query-gpu=index,name,memory.total,memory.used"
+APPS = "--query-compute-apps=pid,used_gpu_memory"
+
+
+def parse(text):
+    """Return ``[{"index", "name", "total_mib", "used_mib"}]`` of :data:`QUERY`'s CSV output."""
+    return [
+        {
+            "index": int(nvidia.number(row["index"])),
+            "name": row["name"],
+            "total_mib": nvidia.number(row["memory.total"]),
+            "used_mib": nvidia.number(row["memory.used"]),
+        }
+        for row in nvidia.parse_csv(text)
+    ]
+
+
+def read(tool):
+    """Return the GPUs of this node as :func:`parse` does, [] where no ``nvidia-smi`` is; raises ``nvidia.NvidiaError``."""
+    found = nvidia.find_tool(tool)
+    if not found:
+        return []
+    code, stdout, stderr = nvidia.run(found, [QUERY, "--format=csv"])
+    if code:
+        raise nvidia.NvidiaError("nvidia-smi ended with %d: %s" % (code, (stderr or stdout).strip()[:300]))
+    return parse(stdout)
+
+
+def users(tool):
+    """Return the pids that compute on a GPU, as the driver lists them; [] where it lists none or cannot say."""
+    found = nvidia.find_tool(tool)
+    if not found:
+        return []
+    code, stdout, _stderr = nvidia.run(found, [APPS, "--format=csv"])
+    return [int(row["pid"]) for row in nvidia.parse_csv(stdout) if row["pid"].isdigit()] if code == 0 and stdout.strip() else []
+
+
+def busy(gpus, idle_mib):
+    """Return the sentences for GPUs that use more than ``idle_mib`` MiB; one whose use is unknown counts as busy."""
+    return [
+        "GPU %d uses %s MiB of %s" % (gpu["index"], _digits(gpu["used_mib"]), _digits(gpu["total_mib"]))
+        for gpu in gpus
+        if gpu["used_mib"] is None or gpu["used_mib"] > idle_mib
+    ]
+
+
+def _digits(value):
+    return "an unknown number of" if value is None else "%d" % value
+
+
+def wait_until_free(tool, idle_mib, timeout_s, sleep=time.sleep, clock=time.monotonic):
+    """Wait until no GPU is :func:`busy`; return ``(gpus, sentences of those that still are)``.
+
+    A driver frees a process's memory some seconds after its end. Raises ``nvidia.NvidiaError``.
+    """
+    deadline = clock() + timeout_s
+    while True:
+        gpus = read(tool)
+        left = busy(gpus, idle_mib)
+        if not left or clock() >= deadline:
+            return gpus, left
+        sleep(1)

@@ -1,0 +1,150 @@
+"""Which interface carries an address, how fast it is, and how many bytes have left through it.
+
+Everything here only reads: sysfs, the routes, the queueing discipline.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import struct
+import subprocess
+
+from ..core.files import read_int
+
+SIOCGIFADDR = 0x8915  # linux/sockios.h: the IPv4 address of an interface
+
+
+def resolve(host, port=9):
+    """Return ``(family, sockaddr)`` of a host name or address; OSError when it cannot be resolved."""
+    family, _type, _proto, _name, sockaddr = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    return family, sockaddr
+
+
+def local_address(towards):
+    """Return the local address that packets to ``towards`` leave with. Nothing is sent: UDP connect only asks the routes."""
+    family, sockaddr = resolve(towards)
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(sockaddr)
+        return probe.getsockname()[0]
+
+
+def ipv4_of(interface):
+    """Return an interface's first IPv4 address, None when it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        request = struct.pack("256s", interface.encode()[:15])
+        try:
+            reply = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)
+        except OSError:
+            return None
+    return socket.inet_ntoa(reply[20:24])
+
+
+def ipv6_owner(address, table="/proc/net/if_inet6"):
+    """Return the interface that has an IPv6 address, None when none has."""
+    packed = socket.inet_pton(socket.AF_INET6, address.split("%")[0]).hex()
+    try:
+        with open(table, encoding="ascii") as lines:
+            for line in lines:
+                fields = line.split()
+                if fields[0] == packed:
+                    return fields[5]
+    except OSError:
+        pass
+    return None
+
+
+def interface_of(address):
+    """Return the name of the interface that carries a local address, None when none does."""
+    if ":" in address:
+        return ipv6_owner(address)
+    for _index, name in socket.if_nameindex():
+        if ipv4_of(name) == address:
+            return name
+    return None
+
+
+def link_rate_gbit_s(interface, sys_net="/sys/class/net"):
+    """Return a real NIC's line rate in Gbit/s, None when it is not known.
+
+    A device without hardware behind it (veth, bridge) has a made-up speed of 10 Gbit/s: not known.
+    """
+    base = os.path.join(sys_net, interface)
+    if not os.path.exists(os.path.join(base, "device")):
+        return None
+    speed = read_int(os.path.join(base, "speed"))  # Mbit/s; -1 when there is no link
+    return speed / 1000 if speed and speed > 0 else None
+
+
+def shaped_rate_gbit_s(interface, run=subprocess.run):
+    """Return the rate in Gbit/s to which a token bucket (``tc tbf``) holds an interface, None when none does."""
+    try:
+        done = run(
+            ["tc", "-j", "qdisc", "show", "dev", interface],
+            env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}, capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+        disciplines = json.loads(done.stdout or "[]")
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    rates = [item["options"]["rate"] for item in disciplines if item.get("kind") == "tbf" and item.get("root")]
+    return min(rates) * 8 / 1e9 if rates else None  # tc's JSON has bytes per second
+
+
+def infiniband_ports(sys_ib="/sys/class/infiniband"):
+    """Return ``[(name, counter path)]`` of the ports whose link layer is InfiniBand."""
+    found = []
+    try:
+        devices = sorted(os.listdir(sys_ib))
+    except OSError:
+        return found
+    for device in devices:
+        ports = os.path.join(sys_ib, device, "ports")
+        for port in sorted(os.listdir(ports)) if os.path.isdir(ports) else []:
+            base = os.path.join(ports, port)
+            try:
+                with open(os.path.join(base, "link_layer"), encoding="ascii") as text:
+                    layer = text.read().strip()
+            except OSError:
+                continue
+            if layer == "InfiniBand":
+                found.append((f"{device}/{port}", os.path.join(base, "counters", "port_xmit_data")))
+    return found
+
+
+def sent_bytes(interface, with_infiniband=False, sys_net="/sys/class/net", sys_ib="/sys/class/infiniband"):
+    """Return the bytes sent so far: ``{interface: bytes}``, and each InfiniBand port's when asked for."""
+    counters = {interface: read_int(os.path.join(sys_net, interface, "statistics", "tx_bytes"))}
+    if with_infiniband:
+        for name, path in infiniband_ports(sys_ib):
+            words = read_int(path)  # in units of 4 bytes (IBA, PortXmitData)
+            counters[name] = None if words is None else words * 4
+    return counters
+
+
+def difference(before, after):
+    """Return what each counter grew by; None where either reading is missing or the counter went backwards."""
+    grown = {}
+    for name, start in before.items():
+        end = after.get(name)
+        grown[name] = end - start if start is not None and end is not None and end >= start else None
+    return grown
+
+
+def free_port():
+    """Return a TCP port of the loopback that was free a moment ago."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def port_error(port, address=""):
+    """Return why a TCP port of this node, or of one of its addresses, cannot be listened on; None when it can."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return str(error)
+    return None

@@ -1,0 +1,1 @@
+"""The model's files on every node, and the arithmetic of its shape."""

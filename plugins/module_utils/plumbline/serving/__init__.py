@@ -1,0 +1,1 @@
+"""vLLM and Ray: starting, watching and ending them, and reading what they say."""

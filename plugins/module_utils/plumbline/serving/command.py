@@ -1,0 +1,100 @@
+"""Builds the commands that serve one layout: the only place where vLLM's and Ray's options are spelled."""
+
+from __future__ import annotations
+
+import shlex
+
+from ..core.scrub import scrub_text
+from ..machine.net import interface_of
+
+LAYOUT_KEYS = {"name", "tp", "pp", "nodes", "executor", "extra_args", "env"}
+# Which interface Gloo, NCCL and TensorPipe take for their own connections: each would guess, and guess differently on each node.
+SOCKET_VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
+
+
+class AddressUnknown(Exception):
+    """No interface of this node carries the address that the inventory gives it."""
+
+
+def serve_argv(program, layout, model, served_name, host, port, max_model_len, dtype, extra_args=(), rank=0, master_port=29501):
+    """Return the argv of ``vllm serve`` for ``layout`` (a dict with name, tp, pp, nodes, executor).
+
+    With the executor ``mp`` over several nodes each node runs one: ``rank`` 0 is the head, which listens at ``host`` and ``port``,
+    the others are headless and find it at ``host`` and ``master_port``. Prefix caching is off: with it the second request for the
+    same prompt measures the cache. ``extra_args`` of the role and then of the layout come last, so that they win over the defaults here.
+    """
+    argv = [
+        program, "serve", model,
+        "--served-model-name", served_name,
+        "--host", host,
+        "--port", str(port),
+        "--tensor-parallel-size", str(layout["tp"]),
+        "--pipeline-parallel-size", str(layout["pp"]),
+        "--distributed-executor-backend", layout["executor"],
+        "--dtype", dtype,
+        "--max-model-len", str(max_model_len),
+        "--no-enable-prefix-caching",
+    ]  # fmt: skip
+    if native(layout):
+        argv += ["--nnodes", str(layout["nodes"]), "--node-rank", str(rank)]
+        argv += ["--master-addr", host, "--master-port", str(master_port)]
+        argv += ["--headless"] if rank else []
+    return argv + [str(item) for item in extra_args] + [str(item) for item in layout.get("extra_args") or ()]
+
+
+def native(layout):
+    """Tell whether a layout spans nodes without Ray: one ``vllm serve`` on each of them."""
+    return layout["executor"] == "mp" and int(layout["nodes"]) > 1
+
+
+def ranks_on(layout):
+    """Return how many ranks, so GPUs, a layout has on each of its nodes."""
+    return int(layout["tp"]) * int(layout["pp"]) // int(layout["nodes"])
+
+
+def option(argv, *names):
+    """Return the last value of an option in ``argv`` (``--name value`` or ``--name=value``), None when it is not there."""
+    found = None
+    for place, word in enumerate(argv):
+        for name in names:
+            if word == name and place + 1 < len(argv):
+                found = argv[place + 1]
+            elif word.startswith(name + "="):
+                found = word[len(name) + 1 :]
+    return found
+
+
+def node_environment(env, address):
+    """Return ``env`` with what differs from node to node: the address for vLLM and the interface that carries it.
+
+    Raises :class:`AddressUnknown`.
+    """
+    interface = interface_of(address)
+    if interface is None:
+        raise AddressUnknown("no interface of this node has the address %s: set ansible_host or plumbline_address" % address)
+    return dict(dict.fromkeys(SOCKET_VARIABLES, interface), **dict(env or {}, VLLM_HOST_IP=address))
+
+
+def ray_argv(program, role, address, node_ip, port, slots, memory_bytes, object_store_bytes):
+    """Return the argv of ``ray start`` for a ``head`` or a ``worker``.
+
+    ``--block`` keeps one parent whose end is the node's end. Each raylet otherwise claims the whole machine's memory, so both
+    of Ray's stores are capped. ``slots`` ranks may run on the node.
+    """
+    argv = [
+        program, "start", "--block", "--disable-usage-stats",
+        "--node-ip-address", node_ip,
+        "--num-gpus", str(slots),
+        "--num-cpus", str(max(2, slots)),
+        "--memory", str(memory_bytes),
+        "--object-store-memory", str(object_store_bytes),
+    ]  # fmt: skip
+    if role == "head":
+        return argv + ["--head", "--port", str(port), "--include-dashboard", "false"]
+    return argv + ["--address", "%s:%s" % (address, port)]
+
+
+def printable(argv, env=None):
+    """Return a command line that a person can paste, with ``env`` in front; secrets are taken out."""
+    words = ["%s=%s" % (key, shlex.quote(str(value))) for key, value in sorted((env or {}).items())]
+    return scrub_text(" ".join(words + [shlex.quote(str(item)) for item in argv]))

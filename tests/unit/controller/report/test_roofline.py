@@ -1,0 +1,87 @@
+"""The floor of a token: its arithmetic on real numbers, and that nothing is claimed without them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible.module_utils.plumbline.controller.report.data import load
+from ansible.module_utils.plumbline.controller.report.findings.roofline import floor_ms, roofline_findings
+from ansible.module_utils.plumbline.controller.report.records import layouts
+from project import ROOT
+from report_runs import benchmark, put, whole_run, write
+
+H200 = json.loads((ROOT / "tests/captures/h200/vllm-0.25.0.bench_serve.qwen2.5-7b-c1.json").read_text())
+# Qwen2.5-7B in bfloat16: 7.616 billion parameters without the 0.545 billion of the input table; 28 layers x 4 KV heads x 128 x 2 x 2.
+WEIGHTS, KV = 14_141_238_272, 57_344
+
+
+@pytest.fixture
+def roofline(tmp_path):
+    def compute(context=None, measured=None, name="tp1", drop=()):
+        files = {path: content for path, content in whole_run().items() if "/benchmark." not in path}
+        one = benchmark(name)
+        one["context"].update(
+            {"gpu_name": "NVIDIA H200", "hbm_read_gbps": 4322, "hbm_read_source": "measured", "read_per_token_bytes": WEIGHTS,
+             "kv_bytes_per_token": KV}
+        )  # fmt: skip
+        one["context"].update(context or {})
+        one["measured"].update({"input_len_tokens": 57, "output_len_tokens": 512}, **(measured or {}))
+        for key in drop:
+            del one["context"][key]
+        put(files, "node1", one)
+        found = roofline_findings(layouts(load(str(write(files, tmp_path)), str(ROOT / "docs/schema"))))
+        return next((item for item in found if item["id"] in ("layouts.roofline", "layouts.roofline." + name)), None)
+
+    return compute
+
+
+def tpot(ms):
+    summary = {"throughput_tok_s": {"n": 1, "mean": 1000 / ms}, "tpot_ms": {"n": 1, "mean": ms, "median": ms}}
+    return {"summary": summary, "runs": [{"num_prompts": 1, "completed": 1, "failed": 0}]}
+
+
+def test_a_real_7b_on_an_h200_decodes_at_seven_tenths_of_its_memory(roofline):
+    item = roofline(measured=tpot(H200["median_tpot_ms"]))
+    floor = (WEIGHTS + KV * (57 + 256)) / 4322e9 * 1e3
+    assert item["level"] == "estimate" and item["values"]["floor_ms"] == pytest.approx(floor)
+    assert item["values"]["ratio"] == pytest.approx(0.70, abs=0.005)
+    for part in ("14.1 GB of weights", "57,344 B a token × 313 tokens", "TP 1", "4,322 GB/s", "NVIDIA H200: measured"):
+        assert part in item["arithmetic"], part
+    assert "4.68 ms a token" in item["claim"] and "70" in item["claim"]
+
+
+def test_ranks_share_the_weights_and_stages_add_up(roofline):
+    assert floor_ms(WEIGHTS, 2, 4322) == floor_ms(WEIGHTS, 1, 4322) / 2
+    tensor, pipeline = roofline(name="tp2_within", measured=tpot(4.0)), roofline(name="pp2_across", measured=tpot(4.0))
+    assert pipeline["values"]["floor_ms"] == pytest.approx(2 * tensor["values"]["floor_ms"])
+    assert "The 2 stages of a token follow each other" in pipeline["arithmetic"] and "stages" not in tensor["arithmetic"]
+
+
+def test_without_the_cache_of_a_token_the_weights_alone_are_the_floor(roofline):
+    item = roofline(measured=tpot(4.68), drop=["kv_bytes_per_token"])
+    assert item["values"]["floor_ms"] == pytest.approx(floor_ms(WEIGHTS, 1, 4322)) and "KV (" not in item["arithmetic"]
+
+
+def test_faster_than_the_memory_is_a_warning(roofline):
+    assert roofline(measured=tpot(3.0))["level"] == "warning"
+
+
+def test_a_gpu_whose_rate_nobody_measured_has_no_baseline(roofline):
+    item = roofline({"gpu_name": "NVIDIA B200", "hbm_read_gbps": None})
+    assert item["level"] == "no data" and item["claim"].startswith("No baseline")
+    assert "NVIDIA B200" in item["missing"] and "serve_benchmark_hbm_read_gbps" in item["missing"]
+
+
+def test_a_model_of_unknown_size_says_why(roofline):
+    item = roofline({"model_bytes_unknown": "quantization_config in config.json"}, drop=["read_per_token_bytes"])
+    assert item["level"] == "no data" and "quantization_config" in item["missing"]
+
+
+def test_without_a_gpu_there_is_one_sentence_for_all(roofline):
+    item = roofline({"clocks": {"status": "skipped", "seen": "no GPU"}})
+    assert item["id"] == "layouts.roofline" and item["level"] == "no data" and item["missing"] == "a GPU" and "tp1" in item["claim"]
+
+
+def test_several_requests_at_a_time_are_not_bound_by_one_token(roofline):
+    assert roofline(measured={"concurrency": 4}) is None

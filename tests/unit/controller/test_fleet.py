@@ -1,0 +1,139 @@
+"""One node against its fleet: equal versions, and outliers only where they can be told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible.module_utils.plumbline.controller import fleet
+from ansible.module_utils.testing import patch_module_args
+from health_nodes import ROOT
+from jsonschema import Draft202012Validator
+from project import load
+
+
+def fact(kernel="5.15", driver="580.1", sku="a", nccl=478.0, ib=(390.0, 391.0), temperature=34):
+    """Return the parts of a health fact that are compared."""
+    return {
+        "context": {"kernel": kernel, "os": "Ubuntu", "driver": driver, "sku": sku, "gpu_vbios": ["96.00"], "ib_firmware": ["28.39"]},
+        "measured": {
+            "nhc": {"nccl_allreduce_gbps": nccl, "ib_write_gbit_s": dict(zip("xy", ib))},  # noqa: B905
+            "gpus": {"0001:00:00.0": {"temperature_c": temperature}, "0002:00:00.0": {"temperature_c": None}},
+            "memory_total_bytes": 1 << 40,
+        },
+    }
+
+
+def nodes(*facts):
+    """Return summaries by name, n0 first."""
+    return {"n%d" % index: fleet.summary(item) for index, item in enumerate(facts)}
+
+
+def bad(node, given, **options):
+    """Return {check: status} of what is not healthy."""
+    return {item["check"]: item["status"] for item in fleet.judge(node, given, **options)[0] if item["status"] != "healthy"}
+
+
+def test_equal_nodes_are_healthy():
+    given = nodes(*[fact(nccl=478.0 + index / 10) for index in range(6)])
+    for name in given:
+        assert bad(name, given) == {}
+
+
+def test_the_minority_version_is_degraded_and_named_and_the_majority_is_not():
+    given = nodes(fact(), fact(), fact(driver="570.9"))
+    assert bad("n2", given)["fleet.driver"] == "degraded"
+    seen = next(item for item in fleet.judge("n2", given)[0] if item["check"] == "fleet.driver")
+    assert "n2 has 570.9" in seen["seen"] and "580.1 on n0, n1" in seen["seen"] and seen["remedy"]
+    assert "fleet.driver" not in bad("n0", given)
+    assert "not so n2" in next(item for item in fleet.judge("n0", given)[0] if item["check"] == "fleet.driver")["seen"]
+
+
+def test_without_a_majority_nobody_is_right():
+    given = nodes(fact(kernel="a"), fact(kernel="b"))
+    assert bad("n0", given)["fleet.kernel"] == bad("n1", given)["fleet.kernel"] == "degraded"
+    assert "no version has a majority" in str(fleet.judge("n0", given)[0])
+
+
+def test_missing_version_is_incomplete():
+    given = nodes(fact(), fact(), fact(driver=None))
+    assert bad("n2", given)["fleet.driver"] == "incomplete"
+
+
+def test_only_nodes_of_the_same_sku_are_compared():
+    given = nodes(fact(sku="a"), fact(sku="b", kernel="6.8"))
+    assert bad("n0", given) == {"fleet": "skipped"}
+
+
+def test_an_outlier_is_flagged_only_with_enough_nodes():
+    four = nodes(*[fact(nccl=value) for value in (478, 477, 479, 300)])
+    assert bad("n3", four)["fleet.nccl_allreduce_gbps"] == "skipped"
+    five = nodes(*[fact(nccl=value) for value in (478, 477, 479, 478.5, 300)])
+    assert bad("n4", five) == {"fleet.nccl_allreduce_gbps": "degraded"}
+    assert all("fleet.nccl_allreduce_gbps" not in bad("n%d" % index, five) for index in range(4))
+    measured = fleet.judge("n4", five)[1]["metrics"]["nccl_allreduce_gbps"]
+    assert measured["median"] == 478 and measured["mad"] == 1 and measured["score"] == pytest.approx(0.6745 * -178)
+
+
+def test_the_good_side_is_no_outlier():
+    given = nodes(*[fact(nccl=value) for value in (478, 477, 479, 478.5, 700)])
+    assert bad("n4", given) == {}
+    hot = nodes(*[fact(temperature=value) for value in (34, 35, 33, 34, 61)])
+    assert bad("n4", hot) == {"fleet.gpu_temperature_max_c": "degraded"}
+    cold = nodes(*[fact(temperature=value) for value in (34, 35, 33, 34, 12)])
+    assert bad("n4", cold) == {}
+
+
+def test_a_mad_of_zero_neither_divides_nor_flags_dust():
+    dust = nodes(*[fact(nccl=value) for value in (478, 478, 478, 478, 478, 477)])
+    assert bad("n5", dust) == {}
+    real = nodes(*[fact(nccl=478.0) for _index in range(9)], fact(nccl=300.0))
+    assert bad("n9", real) == {"fleet.nccl_allreduce_gbps": "degraded"}
+    assert fleet.score(5.0, [5.0] * 5) == (0.0, 5.0, 0.0)
+
+
+def test_the_slowest_port_counts():
+    assert fleet.summary(fact(ib=(390.0, 120.0)))["metrics"]["ib_write_min_gbit_s"] == 120.0
+    assert "nccl_allreduce_gbps" not in fleet.summary({"context": {}, "measured": {"nhc": {"nccl_allreduce_gbps": None}}})["metrics"]
+
+
+def test_module_returns_a_valid_fact(capsys):
+    import fleet_health
+
+    given = nodes(*[fact() for _index in range(5)])
+    with patch_module_args({"node": "n1", "nodes": given}), pytest.raises(SystemExit):
+        fleet_health.main()
+    result = json.loads(capsys.readouterr().out)
+    for name in ("fact", "health"):
+        Draft202012Validator(json.loads((ROOT / ("docs/schema/%s.schema.json" % name)).read_text())).validate(result["fact"])
+    assert result["fact"]["name"] == "fleet" and result["fact"]["status"] == "healthy"
+    assert result["fact"]["measured"]["metrics"]["nccl_allreduce_gbps"]["nodes_count"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"node": "x", "nodes": {}}, "x is not among nodes"),
+        ({"node": "n0", "nodes": {"n0": {}}, "min_nodes": 2}, "at least 3"),
+        ({"node": "n0", "nodes": {"n0": {"wrong": 1}}}, "node_health_fleet"),
+    ],
+)
+def test_module_refuses_what_it_cannot_compare(capsys, arguments, words):
+    import fleet_health
+
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        fleet_health.main()
+    result = json.loads(capsys.readouterr().out)
+    assert result["failed"] and words in result["msg"]
+
+
+def test_filter_takes_the_nodes_that_have_a_fact():
+    filters = load("roles/node_health/filter_plugins/node_health.py")
+    hostvars = {"a": {"node_health_result": {"fact": fact()}}, "b": {"node_health_result": {"unreachable": True}}, "c": {}}
+    assert list(filters.node_health_fleet(list(hostvars), hostvars)) == ["a"]
+
+
+def test_choice_of_nodes_counts_the_fleets_verdict():
+    filters = load("plugins/filter/plumbline.py")
+    hostvars = {"a": {"node_health_result": {"fact": {"status": "healthy"}}, "node_health_fleet_result": {"fact": {"status": "degraded"}}}}
+    assert filters.plumbline_candidates(["a"], hostvars)[0]["verdicts"] == {"health": "degraded"}

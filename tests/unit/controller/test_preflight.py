@@ -1,0 +1,125 @@
+"""What must stop a run before anything is touched."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible.module_utils.plumbline.controller import preflight
+from ansible.module_utils.testing import patch_module_args
+
+NODES = [{"name": f"lab{number}", "address": f"10.98.0.{number}", "port": 22} for number in (1, 2, 3)]
+GOOD = {"name": "pp2_across", "tp": 1, "pp": 2, "nodes": 2, "executor": "ray"}
+
+
+def test_good_inventory_and_layouts_have_no_problem():
+    assert preflight.inventory_problems(NODES, 3) == []
+    assert preflight.inventory_problems(NODES) == []
+    layouts = [
+        GOOD,
+        {"name": "tp8", "tp": 8, "pp": 1, "nodes": 1, "executor": "mp", "extra_args": ["--enforce-eager"], "env": {}},
+    ]
+    assert preflight.layout_problems(layouts, 3) == []
+    assert preflight.layout_problems([], 3) == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected", "words"),
+    [
+        ([], 0, ["'nodes' is empty", "make lab", "-i"]),
+        (NODES[:2], 3, ["2 nodes (lab1, lab2)", "preflight_expected_nodes is 3", "azure_rm"]),
+        (NODES, 2, ["3 nodes", "is 2"]),
+        ([NODES[0], dict(NODES[1], address="10.98.0.1")], 0, ["lab1 and lab2 share the address 10.98.0.1"]),
+        ([{"name": "a", "address": None}, {"name": "b", "address": "a"}], 0, ["a and b share"]),
+    ],
+)
+def test_wrong_inventory(nodes, expected, words):
+    found = preflight.inventory_problems(nodes, expected)
+    assert len(found) == 1
+    assert all(word in found[0] for word in words)
+
+
+def test_more_nodes_than_expected_does_not_blame_azure():
+    assert "azure" not in preflight.inventory_problems(NODES, 2)[0]
+
+
+def test_one_address_with_two_ports_is_two_machines():
+    assert preflight.inventory_problems([NODES[0], dict(NODES[1], address="10.98.0.1", port=2222)]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "TP-2"}, ["'TP-2'", "a-z"]),
+        ({"name": None}, ["name missing"]),
+        ({"tp": 0}, ["tp is 0", "at least 1"]),
+        ({"tp": "2"}, ["tp is '2'", "whole number"]),
+        ({"pp": True}, ["pp is True"]),
+        ({"tp": 3, "pp": 1}, ["tp 3 × pp 1", "2 nodes"]),
+        ({"nodes": 4, "pp": 4}, ["needs 4 nodes, the inventory has 3"]),
+        ({"executor": "mpi"}, ["'mpi'", "ray or mp"]),
+        ({"exectuor": "ray"}, ["'exectuor'", "did you mean executor?"]),
+        ({"zzz": 1}, ["unknown key 'zzz'", "expected env, executor"]),
+        ({"extra_args": "--x"}, ["extra_args is '--x'", "a list"]),
+    ],
+)
+def test_wrong_layout(change, words):
+    found = preflight.layout_problems([dict(GOOD, **change)], 3)
+    assert len(found) == 1
+    assert "vllm_serve_layouts[0]" in found[0]
+    assert all(word in found[0] for word in words)
+
+
+def test_all_problems_are_found_at_once():
+    layouts = [GOOD, GOOD, {"name": "x", "tp": 1}, "tp1"]
+    found = preflight.layout_problems(layouts, 1)
+    assert len(found) == 5
+    assert sum("needs 2 nodes" in text for text in found) == 2
+    assert any("'pp2_across' is used 2 times" in text for text in found)
+    assert any("pp, nodes, executor missing" in text for text in found)
+    assert any("vllm_serve_layouts[3] is str" in text for text in found)
+    assert preflight.layout_problems({"name": "x"}, 1) == ["vllm_serve_layouts is dict, expected a list of layouts"]
+
+
+def test_packages():
+    assert preflight.package_problems(["json", "jsonschema"], "python3") == []
+    found = preflight.package_problems(["json", "no_such_package", "no.such.package"], "/venv/bin/python3")
+    assert len(found) == 1
+    assert "lacks no_such_package, no.such.package" in found[0] and "/venv/bin/python3 -m pip install" in found[0]
+
+
+def run_module(module, capsys, **arguments):
+    """Run a module in this process; return its result."""
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        module.main()
+    return json.loads(capsys.readouterr().out)
+
+
+def test_module_fails_with_every_problem(capsys):
+    import preflight_check
+
+    good = run_module(preflight_check, capsys, nodes=NODES, expected_nodes=3, layouts=[GOOD], packages=["json"])
+    assert good["problems"] == [] and good["nodes"] == 3 and not good.get("failed")
+    bad = run_module(preflight_check, capsys, nodes=[], layouts=[dict(GOOD, executor="x")], packages=["no_such_package"])
+    assert bad["failed"] and len(bad["problems"]) == 3
+    assert all(text in bad["msg"] for text in bad["problems"])
+
+
+def test_node_python(capsys):
+    import preflight_node
+
+    assert run_module(preflight_node, capsys, python_min="3.9")["python_version"].startswith("3.")
+    old = run_module(preflight_node, capsys, python_min="9.1")
+    assert old["failed"] and "expected at least 9.1" in old["msg"] and "ansible_python_interpreter" in old["msg"]
+    assert "expected a version" in run_module(preflight_node, capsys, python_min="three")["msg"]
+
+
+def test_images_are_pinned_by_digest_or_on_the_nodes_already():
+    digest = "vllm/vllm-openai@sha256:" + "0" * 64
+    assert preflight.image_problems("host", "", "missing") == []
+    assert preflight.image_problems("docker", digest, "missing") == []
+    assert preflight.image_problems("docker", "sha256:" + "0" * 64, "missing") == []
+    assert preflight.image_problems("docker", "plumbline/vllm-cpu:lab", "never") == []
+    assert "not pinned" in preflight.image_problems("docker", "vllm/vllm-openai:latest", "missing")[0]
+    assert "not set" in preflight.image_problems("docker", "", "never")[0]
+    assert "podman" in preflight.image_problems("podman", digest, "missing")[0]

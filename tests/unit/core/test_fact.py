@@ -1,0 +1,55 @@
+"""The fact and its schema."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+from ansible.module_utils.plumbline.core.fact import STATUSES, Measurement, headline, reason, slug, worst
+from project import SCHEMAS
+
+SCHEMA = json.loads((SCHEMAS / "fact.schema.json").read_text())
+
+
+def test_fact_is_valid_and_wrapped_for_ansible():
+    measurement = Measurement("benchmark", "TP2 across", "vllm serve")
+    measurement.add("a.b", "healthy", "1 MiB", "at least 1 MiB")
+    measurement.measured["ttft_ms"] = float("nan")
+    result = measurement.result()
+    fact = result["ansible_facts"]["plumbline"]["benchmark"]
+    jsonschema.validate(fact, SCHEMA)
+    assert fact["name"] == "tp2_across" and fact["status"] == "healthy"
+    assert fact["measured"]["ttft_ms"] is None, "NaN is no JSON"
+
+
+def test_no_evidence_is_incomplete():
+    assert Measurement("health", "node").fact()["status"] == "incomplete"
+
+
+def test_worst_reason_decides():
+    measurement = Measurement("health", "node")
+    for status in ("healthy", "failed", "incomplete", "skipped"):
+        measurement.add("c." + status, status, "seen " + status, "threshold")
+    fact = measurement.fact()
+    assert fact["status"] == "failed"
+    assert headline(fact) == "c.failed: seen failed (expected threshold)"
+
+
+def test_worst_orders_statuses():
+    assert worst([]) == "skipped"
+    assert worst(["skipped", "healthy"]) == "healthy"
+    assert worst(STATUSES) == "failed"
+    assert worst(["degraded", "incomplete"]) == "incomplete"
+
+
+def test_unknown_kind_and_status_are_refused():
+    with pytest.raises(ValueError, match="unknown kind"):
+        Measurement("speed", "x")
+    with pytest.raises(ValueError, match="unknown status"):
+        reason("a", "fine", "b")
+
+
+def test_slug():
+    assert slug("Qwen/Qwen2.5-72B") == "qwen_qwen2.5_72b"
+    assert slug("***") == "unnamed"

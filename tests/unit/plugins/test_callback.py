@@ -1,0 +1,86 @@
+"""The callback keeps facts and incidents as they come, whatever happens later."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from ansible.module_utils.plumbline.core.fact import Measurement
+from project import load
+
+callback = load("plugins/callback/plumbline.py")
+
+
+def fact(status="healthy", name="node"):
+    measurement = Measurement("health", name)
+    measurement.add("disk.free", status, "1 GiB", "5 GiB")
+    return measurement.fact()
+
+
+def result(data, host="node1", role=None, delegate=None):
+    task = SimpleNamespace(get_name=lambda: "a task", _role=role, _uuid="1", delegate_to=delegate)
+    return SimpleNamespace(result=data, host=SimpleNamespace(get_name=lambda: host), task=task)
+
+
+@pytest.fixture
+def keeper(tmp_path):
+    plugin = callback.CallbackModule()
+    plugin.dir = str(tmp_path)
+    plugin.run = {"check": False, "phases": [], "hosts": []}
+    return plugin
+
+
+def test_fact_is_on_disk_as_soon_as_the_task_returns(keeper, tmp_path):
+    kept = fact()
+    keeper.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": kept}}}))
+    assert json.loads((tmp_path / "facts/node1/health.node.json").read_text()) == kept
+    assert (tmp_path / "run.json").exists()
+
+
+def test_facts_of_a_loop_are_all_kept(keeper, tmp_path):
+    items = [{"ansible_facts": {"plumbline": {"health": fact(name=name)}}} for name in ("a", "b")]
+    keeper.v2_runner_on_ok(result({"results": items}))
+    assert sorted(path.name for path in (tmp_path / "facts/node1").iterdir()) == ["health.a.json", "health.b.json"]
+
+
+def test_failed_task_with_a_fact_keeps_the_fact(keeper, tmp_path):
+    keeper.v2_runner_on_failed(result({"msg": "x", "ansible_facts": {"plumbline": {"health": fact("failed")}}}))
+    assert (tmp_path / "facts/node1/health.node.json").exists()
+    assert not (tmp_path / "incidents.json").exists()
+
+
+def test_incidents_are_kept_and_secrets_are_not(keeper, tmp_path):
+    keeper.v2_runner_on_failed(result({"msg": "password: hunter2", "_ansible_no_log": True}))
+    keeper.v2_runner_on_unreachable(result({"msg": "no route to host", "unreachable": True}, host="node2"))
+    incidents = json.loads((tmp_path / "incidents.json").read_text())
+    assert [(item["host"], item["state"]) for item in incidents] == [("node1", "failed"), ("node2", "unreachable")]
+    assert "hunter2" not in (tmp_path / "incidents.json").read_text()
+    assert incidents[1]["message"] == "no route to host"
+
+
+def test_a_loop_over_nodes_blames_the_node_and_not_the_one_that_loops(keeper, tmp_path):
+    item = {"msg": "no route to host", "unreachable": True}
+    keeper.v2_runner_item_on_failed(result(item, delegate="node2"))
+    keeper.v2_runner_item_on_failed(result({"msg": "password: hunter2", "_ansible_no_log": True}))
+    whole = {"msg": "All items completed", "results": [item], "unreachable": True}
+    keeper.v2_runner_on_unreachable(result(whole, delegate="{{ item }}"))
+    keeper.v2_runner_on_failed(result(dict(whole, failed=True), delegate="{{ item }}"))
+    keeper.v2_runner_on_failed(result({"msg": "'x' is undefined"}, delegate="{{ item }}"))
+    incidents = json.loads((tmp_path / "incidents.json").read_text())
+    assert [(one["host"], one["state"], one["message"]) for one in incidents] == [
+        ("node2", "unreachable", "no route to host"), ("node1", "failed", "hidden: the task is marked no_log"),
+        ("node1", "failed", "'x' is undefined"),
+    ]  # fmt: skip
+
+
+def test_check_mode_writes_nothing(keeper, tmp_path):
+    keeper.run["check"] = True
+    keeper.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": fact()}}}))
+    keeper.v2_runner_on_unreachable(result({"msg": "gone"}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fact_name_cannot_leave_the_run_folder(keeper, tmp_path):
+    keeper.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": dict(fact(), name="../../evil")}}}))
+    assert [path.name for path in (tmp_path / "facts/node1").iterdir()] == ["health..._.._evil.json"]

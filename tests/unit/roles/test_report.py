@@ -1,0 +1,88 @@
+"""The report role through ansible-runner on synthetic runs: verdict, idempotence, check mode, --limit."""
+
+from __future__ import annotations
+
+import os
+
+import ansible_runner
+import pytest
+from project import ROOT
+from report_runs import health, put, reason, whole_run, write
+
+# node3 cannot be reached: the report must not need any node.
+INVENTORY = {
+    "nodes": {
+        "hosts": {
+            "node1": {"ansible_connection": "local"},
+            "node2": {"ansible_connection": "local"},
+            "node3": {"ansible_host": "127.0.0.1", "ansible_port": 1},
+        }
+    }
+}
+
+
+@pytest.fixture
+def play(tmp_path):
+    folder = tmp_path / "run"
+    (tmp_path / "runner").mkdir()
+
+    def run(files=None, cmdline="", **extravars):
+        if files is not None:
+            write(files, folder)
+        return ansible_runner.run(
+            private_data_dir=str(tmp_path / "runner"),
+            project_dir=str(ROOT),
+            playbook=str(ROOT / "playbooks" / "report.yml"),
+            inventory=INVENTORY,
+            cmdline=cmdline,
+            extravars={"report_run_dir": str(folder), **extravars},
+            envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PLUMBLINE_RESULTS_DIR": str(tmp_path / "results")},
+            quiet=True,
+        )
+
+    run.folder = folder
+    return run
+
+
+def results(run, task):
+    return [event["event_data"]["res"] for event in run.events if event["event_data"].get("task") == task and "res" in event["event_data"]]
+
+
+def test_a_good_run_is_reported_and_reporting_again_changes_nothing(play):
+    first = play(whole_run())
+    assert first.rc == 0
+    (rendered,) = results(first, "Render the report")
+    assert rendered["overall"] == "healthy" and rendered["not_proven"] == []
+    assert {"facts.json", "report.md", "report.html", "plots/throughput_by_layout.svg"} <= set(rendered["written"])
+    assert all((play.folder / path).is_file() for path in rendered["written"])
+    second = play()
+    assert second.rc == 0 and sum(second.stats["changed"].values()) == 0
+
+
+def test_a_failed_node_fails_the_run_after_the_report_is_written_also_with_limit(play):
+    files = whole_run()
+    put(files, "node2", health("failed", [reason("disk.free", "failed", "0.4 GiB", "at least 5 GiB", "Remove logs.")]))
+    run = play(files, "--limit node3")
+    assert run.rc != 0
+    assert (play.folder / "report.html").is_file()
+    (message,) = results(run, "Fail on what is failed or incomplete")
+    assert "node node2 is failed: disk.free: 0.4 GiB (expected at least 5 GiB) → Remove logs." in message["msg"]
+    assert play(None, "--skip-tags verdict").rc == 0
+
+
+def test_check_mode_writes_nothing_and_fails_nothing(play):
+    files = whole_run()
+    put(files, "node2", health("failed"))
+    run = play(files, "--check")
+    assert run.rc == 0
+    assert results(run, "Render the report")[0]["overall"] == "failed"
+    assert sorted(os.listdir(play.folder)) == ["facts", "incidents.json", "run.json", "selection.json"]
+
+
+def test_no_folder_is_an_error_that_says_what_to_do(play):
+    run = play()
+    assert run.rc != 0
+    assert "is no folder" in results(run, "Render the report")[0]["msg"]
+    run = play(report_run_dir="")
+    assert run.rc != 0
+    assert "run from the project's root" in results(run, "Check that there is a run to report on")[0]["msg"]
