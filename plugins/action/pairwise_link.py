@@ -7,18 +7,8 @@ names, in rank order) and ``round`` (from 1).
 
 from __future__ import annotations
 
-import os
-
-import ansible.module_utils
+from ansible.module_utils.plumbline.fabric.pairs import link_fact
 from ansible.plugins.action import ActionBase
-
-# A plugin on the controller has to say where the project's module_utils are.
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
-_MODULE_UTILS = os.path.join(_ROOT, "plugins", "module_utils")
-if _MODULE_UTILS not in ansible.module_utils.__path__:
-    ansible.module_utils.__path__.append(_MODULE_UTILS)
-
-from ansible.module_utils.plumbline.fabric.pairs import link_fact  # noqa: E402
 
 
 class ActionModule(ActionBase):

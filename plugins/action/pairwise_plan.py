@@ -1,5 +1,4 @@
-#!/usr/bin/python
-"""Ansible module: the rounds in which every node measures with every other once."""
+"""Action plugin: the rounds in which every node measures with every other once."""
 
 from __future__ import annotations
 
@@ -15,6 +14,9 @@ options:
     type: list
     elements: str
     required: true
+attributes:
+  check_mode:
+    support: full
 author: [Plumbline]
 """
 
@@ -22,7 +24,6 @@ EXAMPLES = r"""
 - name: Plan who measures with whom
   pairwise_plan:
     nodes: "{{ groups['serving'] }}"
-  delegate_to: localhost
   run_once: true
 """
 
@@ -34,19 +35,15 @@ rounds:
   returned: always
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.controller.action import ControllerAction
 from ansible.module_utils.plumbline.fabric.pairs import places
 
 
-def main():
-    """Run the module."""
-    module = AnsibleModule(argument_spec={"nodes": {"type": "list", "elements": "str", "required": True}}, supports_check_mode=True)
-    try:
-        plan = places(module.params["nodes"])
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, rounds=plan)
+class ActionModule(ControllerAction):
+    """The action behind ``pairwise_plan:``."""
 
+    ARGUMENTS = {"nodes": {"type": "list", "elements": "str", "required": True}}
 
-if __name__ == "__main__":
-    main()
+    def answer(self, arguments, task_vars):
+        """Return the rounds."""
+        return {"changed": False, "rounds": places(arguments["nodes"])}
