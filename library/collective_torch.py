@@ -166,6 +166,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.clocks import window as clocks_window
+from ansible.module_utils.plumbline.core.counters import difference
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.fabric import collective, transport
 from ansible.module_utils.plumbline.fabric import parity as collective_parity
@@ -175,13 +176,6 @@ from ansible.module_utils.plumbline.fabric import torch_worker as collective_wor
 from ansible.module_utils.plumbline.machine import net
 
 LOOPBACK = "127.0.0.1"
-
-
-def line_rate(interface):
-    """Return the rate in Gbit/s that limits an interface: its shaper's if it has one, else its NIC's; None when unknown."""
-    if interface == "lo":
-        return None
-    return net.shaped_rate_gbit_s(interface) or net.link_rate_gbit_s(interface)
 
 
 def wrong_argument(args):
@@ -310,7 +304,7 @@ def measure(args, fact, folder, interface):
     window = clocks_window.watch(args["clock_window"], nodes=nodes)
     with window:
         status, took_s, tail = collective_run.run(command, env, folder, args["nproc_per_node"], args["timeout_s"])
-    counters = net.difference(before, net.sent_bytes(interface, with_infiniband))
+    counters = difference(before, net.sent_bytes(interface, with_infiniband))
 
     states = collective_run.states(folder)
     first = states.get(0, {})
@@ -320,7 +314,7 @@ def measure(args, fact, folder, interface):
         fact.measured["messages"] = messages
     fact.context.update(
         torch_version=first.get("torch_version"),
-        link_rate_gbit_s=line_rate(interface),
+        link_rate_gbit_s=net.line_rate_gbit_s(interface),
         sent_bytes=counters,
         expected_bytes=collective.expected_traffic(op, ranks, samples),
     )

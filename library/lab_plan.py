@@ -145,7 +145,7 @@ def lacks(params):
         )
         if words:
             missing.append("the overlay file system: mount says: %s (modprobe overlay, or a kernel with it)" % words)
-        words = private("ip link add p0 type veth peer name p1; tc qdisc add dev p0 root tbf rate 1gbit burst 64kb latency 9ms")
+        words = private("ip link add p0 type veth peer name p1; tc qdisc add dev p0 root " + " ".join(lab.tbf(10**9)))
         if words:
             missing.append("veth links shaped with tbf: %s (modprobe veth sch_tbf, or a kernel with them)" % words)
         words = private("ip link add p0 type bridge")

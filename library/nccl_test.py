@@ -188,6 +188,7 @@ import tempfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.core.counters import difference
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.core.scrub import scrub_text
 from ansible.module_utils.plumbline.fabric import collective, transport
@@ -428,7 +429,7 @@ def measure(args, fact, ready, folder):
     before = transport.snapshot(interface)
     runs = nccl_command.runs(plan, "J" in ready["options"])
     results, log, _ended = execute(args, ready, runs, env, folder, fact)
-    counters = net.difference(before, transport.snapshot(interface))
+    counters = difference(before, transport.snapshot(interface))
 
     fact.measured = nccl_judge.measured(op, ranks, nodes, results)
     fact.measured["messages"] = messages

@@ -298,8 +298,7 @@ def test_arguments_that_make_no_sense(capsys, mocks, arguments, word):
     assert result["failed"] and word in result["msg"]
 
 
-def test_a_run_that_hangs_is_ended(capsys, mocks, monkeypatch):
-    monkeypatch.setattr("ansible.module_utils.plumbline.fabric.torch_run.GRACE_S", 1)
+def test_a_run_that_hangs_is_ended(capsys, mocks):
     (mocks / "all_reduce_perf").write_text(
         "#!/bin/sh\n[ \"$1\" = -h ] && echo 'USAGE: [-J,--output_file x]' && exit 0\necho '# still here'\nsleep 300\n"
     )

@@ -11,6 +11,8 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+from ..core.files import write_atomically
+
 NAME = "manifest.json"
 SCHEMA = "plumbline.manifest/1"
 CHUNK = 4 * 1024 * 1024  # bytes read at once: hashlib drops the GIL, so threads hash in parallel
@@ -119,14 +121,7 @@ def load(folder):
 
 def save(folder, manifest):
     """Write the manifest so that it is there whole or not at all, and on the disk before its name is."""
-    path = os.path.join(folder, NAME)
-    hidden = os.path.join(folder, "." + NAME + ".new")
-    with open(hidden, "wb") as text:
-        text.write(encode(manifest))
-        text.flush()
-        os.fsync(text.fileno())
-    os.chmod(hidden, 0o644)
-    os.replace(hidden, path)
+    write_atomically(os.path.join(folder, NAME), encode(manifest), durable=True)
 
 
 def size_bytes(manifest, names=None):
