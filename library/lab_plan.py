@@ -176,13 +176,6 @@ def lacks(params):
     return missing, disk
 
 
-def present(params):
-    """Return the names of the lab's nodes that are there, running or only as a folder."""
-    base = os.path.join(params["dir"], "nodes")
-    names = set(os.listdir(base)) if os.path.isdir(base) else set()
-    return names | {os.path.basename(folder) for folder in lab_host.marked(base)}
-
-
 def main():
     """Run the module."""
     module = AnsibleModule(
@@ -222,7 +215,8 @@ def main():
             )
     plan["docker_lacks"] = lab_cgroups.lacks() if params["docker"] == "auto" else None
     plan["docker"] = params["docker"] != "false" and plan["docker_lacks"] is None
-    plan["surplus"] = sorted(present(params) - {node["name"] for node in plan["nodes"]})
+    present = {os.path.basename(folder) for folder in lab_host.nodes_of(params["dir"])}
+    plan["surplus"] = sorted(present - {node["name"] for node in plan["nodes"]})
     module.exit_json(changed=False, plan=plan)
 
 

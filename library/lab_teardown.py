@@ -43,13 +43,6 @@ from ansible.module_utils.plumbline.lab import host as lab_host
 from ansible.module_utils.plumbline.lab import plan as lab
 
 
-def nodes_of(folder):
-    """Return the folders of all nodes that run or have files."""
-    base = os.path.join(folder, "nodes")
-    found = {os.path.join(base, name) for name in os.listdir(base)} if os.path.isdir(base) else set()
-    return sorted(found | set(lab_host.marked(base)))
-
-
 def drop_rule(bridge, check_mode):
     """Delete the rule that let the bridge's packets pass; return whether there was one."""
     if not lab_host.lets_pass(bridge):
@@ -62,7 +55,7 @@ def drop_rule(bridge, check_mode):
 def teardown(name, folder, check_mode):
     """Remove the lab; return what was removed."""
     done = []
-    for node in nodes_of(folder):
+    for node in lab_host.nodes_of(folder):
         done.append("node " + os.path.basename(node))
         if not check_mode:
             nobody = "0.0.0.0"  # nothing is connected to it

@@ -79,6 +79,13 @@ def marked(prefix):
     return found
 
 
+def nodes_of(folder):
+    """Return the folders of all nodes of the lab in ``folder`` that run or have files."""
+    base = os.path.join(folder, "nodes")
+    found = {os.path.join(base, name) for name in os.listdir(base)} if os.path.isdir(base) else set()
+    return sorted(found | set(marked(base)))
+
+
 def settings_of(folder):
     """Return the settings that the node in ``folder`` was started with, {} when there are none."""
     try:

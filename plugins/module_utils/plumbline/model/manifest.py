@@ -129,6 +129,23 @@ def size_bytes(manifest, names=None):
     return sum(manifest["files"][name]["size"] for name in (manifest["files"] if names is None else names))
 
 
+def measured(manifest, verify_s=0.0, corrupt_files=0):
+    """Return a model fact's ``measured``, with nothing transferred yet; ``verify_s`` in seconds."""
+    return {
+        "files": len(manifest["files"]),
+        "size_bytes": size_bytes(manifest),
+        "transferred_bytes": 0,
+        "transfer_s": 0.0,
+        "verify_s": round(verify_s, 3),
+        "corrupt_files": corrupt_files,
+    }
+
+
+def threads_for(asked):
+    """Return how many files to hash at once: ``asked``, or with 0 one for each CPU, at most 8."""
+    return asked or min(8, os.cpu_count() or 1)
+
+
 def compare(folder, manifest, threads):
     """Return what differs: ``{"missing": [names], "size": {name: bytes}, "hash": {name: SHA-256 seen}}``.
 
@@ -148,6 +165,11 @@ def compare(folder, manifest, threads):
     return {"missing": missing, "size": size, "hash": wrong}
 
 
+def differing(difference):
+    """Return the names of all files that differ, of what :func:`compare` returns."""
+    return sorted([*difference["missing"], *difference["size"], *difference["hash"]])
+
+
 def damaged(difference, old, manifest):
     """Return the names that were damaged after a completed copy.
 
@@ -165,10 +187,12 @@ def damaged(difference, old, manifest):
     )
 
 
-def describe_damage(folder, name, difference, manifest):
-    """Return a sentence on one damaged file: expected and seen."""
+def describe(folder, name, difference, manifest):
+    """Return a sentence on one file that differs: expected and seen."""
     entry = manifest["files"][name]
     path = os.path.join(folder, name)
+    if name in difference["missing"]:
+        return f"{path}: missing"
     if name in difference["size"]:
         return f"{path}: size {difference['size'][name]} bytes, expected {entry['size']}"
     return f"{path}: SHA-256 {difference['hash'][name]}, expected {entry['sha256']}"
