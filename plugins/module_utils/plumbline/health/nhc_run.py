@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
 
+from ..core import processes
 from . import nhc_log as nhc
 
 CONTAINER = "aznhc"
@@ -91,7 +91,7 @@ def run(script, base, sku, timeout_s=1200, conf=None, has_accelerated=False, gra
     except subprocess.TimeoutExpired:
         seen["timed_out"] = True
     finally:
-        end_group(process)
+        processes.end_group(process, grace_s=10)
         if seen["rc"] is None:
             remove_container(seen["log"])
     seen["duration_s"] = round(time.monotonic() - started, 3)
@@ -110,29 +110,6 @@ def run(script, base, sku, timeout_s=1200, conf=None, has_accelerated=False, gra
         tail = " ".join(seen["text"].split())[-300:] or "nothing"
         seen["error"] = "NHC ran no check (exit code %s); it said: %s" % (seen["rc"], tail)
     return seen
-
-
-def end_group(process, patience_s=10):
-    """End everything in the script's process group: politely, then by force."""
-    for sign, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, patience_s)):
-        try:
-            os.killpg(process.pid, sign)
-        except (ProcessLookupError, PermissionError):
-            break  # nothing of ours is left
-        deadline = time.monotonic() + wait_s
-        while time.monotonic() < deadline and _group_alive(process):
-            time.sleep(0.1)
-    if process.poll() is None:
-        process.wait()
-
-
-def _group_alive(process):
-    process.poll()
-    try:
-        os.killpg(process.pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
 
 
 def remove_container(log):

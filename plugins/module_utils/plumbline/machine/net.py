@@ -78,6 +78,15 @@ def link_rate_gbit_s(interface, sys_net="/sys/class/net"):
     return speed / 1000 if speed and speed > 0 else None
 
 
+def tbf_rate_bit_s(disciplines):
+    """Return the rate in bits/s of the token bucket (tbf) at the root, None without one.
+
+    ``disciplines`` is the decoded output of ``tc -j qdisc show dev <interface>``, whose rates are bytes per second.
+    """
+    rates = [item["options"]["rate"] for item in disciplines if item.get("kind") == "tbf" and item.get("root")]
+    return int(min(rates)) * 8 if rates else None
+
+
 def shaped_rate_gbit_s(interface, run=subprocess.run):
     """Return the rate in Gbit/s to which a token bucket (``tc tbf``) holds an interface, None when none does."""
     try:
@@ -85,11 +94,17 @@ def shaped_rate_gbit_s(interface, run=subprocess.run):
             ["tc", "-j", "qdisc", "show", "dev", interface],
             env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}, capture_output=True, text=True, timeout=10, check=False,
         )  # fmt: skip
-        disciplines = json.loads(done.stdout or "[]")
+        rate = tbf_rate_bit_s(json.loads(done.stdout or "[]"))
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    rates = [item["options"]["rate"] for item in disciplines if item.get("kind") == "tbf" and item.get("root")]
-    return min(rates) * 8 / 1e9 if rates else None  # tc's JSON has bytes per second
+    return None if rate is None else rate / 1e9
+
+
+def line_rate_gbit_s(interface):
+    """Return the rate in Gbit/s that limits an interface: its shaper's if it has one, else its NIC's; None when unknown."""
+    if interface == "lo":
+        return None
+    return shaped_rate_gbit_s(interface) or link_rate_gbit_s(interface)
 
 
 def infiniband_ports(sys_ib="/sys/class/infiniband"):
@@ -121,15 +136,6 @@ def sent_bytes(interface, with_infiniband=False, sys_net="/sys/class/net", sys_i
             words = read_int(path)  # in units of 4 bytes (IBA, PortXmitData)
             counters[name] = None if words is None else words * 4
     return counters
-
-
-def difference(before, after):
-    """Return what each counter grew by; None where either reading is missing or the counter went backwards."""
-    grown = {}
-    for name, start in before.items():
-        end = after.get(name)
-        grown[name] = end - start if start is not None and end is not None and end >= start else None
-    return grown
 
 
 def free_port():

@@ -8,9 +8,9 @@ import shutil
 import subprocess
 import time
 
+from ...core import processes
 from ...core.files import read_int
 from ...machine import net
-from .. import torch_run as collective_run
 from . import output as perftest
 
 # Where NHC keeps its CUDA build: on Azure's HPC images, and in its container (its AZ_NHC_ROOT).
@@ -84,7 +84,7 @@ def run(commands, folder, timeout_s, retry=False):
     finally:
         for port in ports:
             if port.process is not None and port.process.poll() is None:
-                collective_run.stop(port.process)
+                processes.end_group(port.process)
     late = {port.port for port in open_ports}
     return {port.port: {"status": port.status, "text": port.text(), "timed_out": port.port in late} for port in ports}
 
