@@ -99,14 +99,18 @@ def test_each_text_is_parsed_once(whole_node, capsys, monkeypatch):
     monkeypatch.setattr(kernel_log, "parse_journal", lambda _text: lines)
     monkeypatch.setattr(kernel_log, "parse_ring", lambda _text: lines)
     monkeypatch.setattr(kernel_log, "read_ring", lambda: "")
-    for reader in (kernel_events, nhc_log, nvidia):
-        name = "parse_xml" if reader is nvidia else "parse"
 
-        def once(text, reader=reader, parse=getattr(reader, name)):
+    def count(reader, name):
+        parse = getattr(reader, name)
+
+        def counted(text):
             parsed.extend([reader.__name__.rpartition(".")[2]] if text else [])
             return parse(text)
 
-        monkeypatch.setattr(reader, name, once)
+        monkeypatch.setattr(reader, name, counted)
+
+    for reader, name in ((kernel_events, "parse"), (nhc_log, "parse"), (nvidia, "parse_xml")):
+        count(reader, name)
     fact = run_module(node_health, capsys, **whole_node)["fact"]
     assert fact["measured"]["kernel_log_lines_count"] == 1 and fact["measured"]["nhc"]["nccl_allreduce_gbps"] == 477.8
     assert sorted(parsed) == ["kernel_events", "nhc_log", "nvidia"]

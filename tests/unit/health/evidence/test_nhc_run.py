@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from ansible.module_utils.plumbline.health.checks.nhc import check_nhc
 from ansible.module_utils.plumbline.health.evidence import nhc_conf, nhc_run
 from nhc_mock import install
 
@@ -39,6 +40,10 @@ def test_what_docker_said_is_told(tmp_path):
     script = install(tmp_path, "echo 'docker: invalid spec: :/azure-nhc/syslog: empty section between colons.'; exit 125\n")
     seen = nhc_run.run(script, str(tmp_path / "log"), "Standard_ND96isr_H100_v5")
     assert seen["rc"] == 125 and "empty section between colons" in seen["error"]
+    # Such a run leaves no log: the remedy names what is there.
+    (item,) = check_nhc({"nhc": seen}, {})
+    assert item["status"] == "incomplete" and not Path(seen["log"]).exists()
+    assert (Path(item["remedy"].removeprefix("look into ")) / "output.txt").is_file()
 
 
 def test_old_runs_are_removed(tmp_path):

@@ -5,6 +5,8 @@ ERROR beats SUCCESS and the exit code (``evidence.nhc_log`` says why). Nothing a
 
 from __future__ import annotations
 
+import os
+
 from ...core.fact import reason
 from ..evidence.nhc_conf import name_of
 from ..evidence.nhc_log import NO_FAULT
@@ -23,6 +25,7 @@ SAYS_PASS = (
     "check_ib_bw_gdr",
     "check_ib_link_flapping",
 )
+NO_RUN = "look at node_health_nhc_script, node_health_nhc_conf and node_health_nhc_log_dir"
 RUN_AGAIN = "look at the NHC log named in context.nhc, then run node_health again"
 
 
@@ -38,7 +41,9 @@ def check_nhc(evidence, expect):
         return [reason("nhc", "incomplete", seen["missing"], threshold, remedy)]
     parsed = seen["parsed"]
     if seen["error"] and not parsed["ran"]:
-        return [reason("nhc", "incomplete", seen["error"], threshold, "look at %s" % (seen["log"] or "the path of NHC"))]
+        # The folder is there whenever the log has a name; the log itself is not where NHC's container did not start.
+        remedy = "look into %s" % os.path.dirname(seen["log"]) if seen["log"] else NO_RUN
+        return [reason("nhc", "incomplete", seen["error"], threshold, remedy)]
     # What the node's own conf asks for is owed too, where the SKU knows nothing or less.
     names = [name_of(command) for command in expect.get("nhc_checks") or []]
     more = [command for command in seen["checks"] if name_of(command) not in names]

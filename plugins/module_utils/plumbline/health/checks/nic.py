@@ -12,60 +12,39 @@ def check_nic(evidence, expect):
     name = seen["interface"]
     if name is None:
         text = "no interface holds %s, took this SSH connection or has the default route" % (seen["wanted"] or "an address")
-        return [reason("nic.state", "incomplete", text, "one interface, up", "set ansible_host to an address of the node")]
-    found = []
-    # Drivers that do not follow the link report "unknown" (lo does): then the carrier decides.
-    up = seen["operstate"] in ("up", "unknown") and seen["carrier"] == 1
-    if seen["operstate"] is None or (up is False and seen["carrier"] is None and seen["operstate"] != "down"):
-        found.append(reason("nic.state", "incomplete", "%s: its state is not readable in /sys/class/net" % name, "up, carrier"))
-    else:
-        text = "%s (%s, by %s) is %s, carrier %s" % (
-            name,
-            seen["address"] or "no address",
-            seen["how"],
-            seen["operstate"],
-            seen["carrier"],
-        )
-        found.append(
-            reason(
-                "nic.state",
-                "healthy" if up else "failed",
-                text,
-                "up, carrier 1",
-                None if up else "ip link show %s; then the cable, port or virtual network" % name,
-            )
-        )
-    found.append(
-        bound(
-            "nic.mtu",
-            seen["mtu"],
-            expect.get("nic_mtu_min_bytes"),
-            True,
-            "MTU {}".format,
-            "ip link set %s mtu …, or correct the virtual network" % name,
-            where=name,
-        )
-    )
-    if seen["speed_mbit_s"] is None and expect.get("nic_speed_min_mbit_s") is None:
-        found.append(reason("nic.speed", "skipped", "%s: the driver does not report a speed" % name, NO_EXPECTATION))
-    else:
-        found.append(
-            bound(
-                "nic.speed",
-                seen["speed_mbit_s"],
-                expect.get("nic_speed_min_mbit_s"),
-                True,
-                "{} Mbit/s".format,
-                "look for accelerated networking switched off (ethtool -i %s)" % name,
-                where=name,
-            )
-        )
+        remedy = "set ansible_host or plumbline_address to an address of the node"
+        return [reason("nic.state", "incomplete", text, "one interface, up", remedy)]
+    found = [_state(name, seen), _mtu(name, seen, expect), _speed(name, seen, expect)]
     for check, limit, counters in (
         ("nic.errors", "nic_error_ratio_max", ("rx_errors", "tx_errors")),
         ("nic.drops", "nic_drop_ratio_max", ("rx_dropped", "tx_dropped")),
     ):
         found.append(_ratio(check, name, seen, counters, expect.get(limit)))
     return found
+
+
+def _state(name, seen):
+    # Drivers that do not follow the link report "unknown" (lo does): then the carrier decides.
+    up = seen["operstate"] in ("up", "unknown") and seen["carrier"] == 1
+    if seen["operstate"] is None or (up is False and seen["carrier"] is None and seen["operstate"] != "down"):
+        return reason("nic.state", "incomplete", "%s: its state is not readable in /sys/class/net" % name, "up, carrier")
+    address = seen["address"] or "no address"
+    text = "%s (%s, by %s) is %s, carrier %s" % (name, address, seen["how"], seen["operstate"], seen["carrier"])
+    remedy = None if up else "ip link show %s; then the cable, port or virtual network" % name
+    return reason("nic.state", "healthy" if up else "failed", text, "up, carrier 1", remedy)
+
+
+def _mtu(name, seen, expect):
+    remedy = "ip link set %s mtu …, or correct the virtual network" % name
+    return bound("nic.mtu", seen["mtu"], expect.get("nic_mtu_min_bytes"), True, "MTU {}".format, remedy, where=name)
+
+
+def _speed(name, seen, expect):
+    speed, least = seen["speed_mbit_s"], expect.get("nic_speed_min_mbit_s")
+    if speed is None and least is None:
+        return reason("nic.speed", "skipped", "%s: the driver does not report a speed" % name, NO_EXPECTATION)
+    remedy = "look for accelerated networking switched off (ethtool -i %s)" % name
+    return bound("nic.speed", speed, least, True, "{} Mbit/s".format, remedy, where=name)
 
 
 def _ratio(check, name, seen, counters, limit):
