@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 
+import node_health
 import pytest
 import yaml
 from ansible.module_utils.plumbline.health import expect as health_expect
 from ansible.module_utils.plumbline.health.evidence import kernel_log, nhc_log, nhc_run
 from ansible.module_utils.plumbline.health.verdict import assess
 from ansible.module_utils.plumbline.machine import nvidia
-from ansible.module_utils.testing import patch_module_args
 from health_nodes import ADDRESSES, CAPTURES, H100, LOG, NVLINK_S, ROOT, SKUS, judged, node, reasons, smi_xml, statuses, write
+from module_run import run_module
 from nhc_mock import ERROR, after, install
 
 
@@ -113,14 +114,10 @@ def test_false_pass_08_timeout_of_the_whole_run(root, tmp_path):
 
 
 def test_false_pass_09_it_unlocks_the_clocks(tmp_path, capsys):
-    import node_health
-
     # Check mode promises to change nothing, so NHC does not run there.
     script = install(tmp_path)
     arguments = {"sku": "generic", "skus": SKUS, "paths": [str(tmp_path)], "nhc_script": script, "nhc": "require"}
-    with patch_module_args(dict(arguments, _ansible_check_mode=True)), pytest.raises(SystemExit):
-        node_health.main()
-    fact = json.loads(capsys.readouterr().out)["fact"]
+    fact = run_module(node_health, capsys, _ansible_check_mode=True, **arguments)["fact"]
     assert not (tmp_path / "arguments").exists()
     said = [item["seen"] for item in fact["reasons"] if item["check"] == "check_mode"]
     assert any("unlocks the GPU clocks" in text for text in said)
