@@ -163,7 +163,7 @@ from ansible.module_utils.plumbline.fabric import sizes as collective_size
 from ansible.module_utils.plumbline.fabric import torch_command as collective_command
 from ansible.module_utils.plumbline.fabric import torch_run as collective_run
 from ansible.module_utils.plumbline.fabric import torch_worker as collective_worker
-from ansible.module_utils.plumbline.machine import net
+from ansible.module_utils.plumbline.machine import interfaces, net
 
 WORKER = "collective_worker.py"
 
@@ -224,7 +224,7 @@ def reads_infiniband(args):
 def find_interface(args):
     """Return ``(interface, None)``, or ``(None, why not)``."""
     if args["interface"]:
-        if not os.path.isdir(os.path.join("/sys/class/net", args["interface"])):
+        if not interfaces.exists(args["interface"]):
             return None, f"there is no interface {args['interface']} on this node"
         return args["interface"], None
     try:

@@ -23,13 +23,13 @@ def test_ipv6_owner(tmp_path):
 
 
 def nic(tmp_path, speed, hardware):
-    base = tmp_path / "net" / "eth7"
+    base = tmp_path / "sys/class/net" / "eth7"
     (base / "statistics").mkdir(parents=True)
     (base / "speed").write_text(f"{speed}\n")
     (base / "statistics" / "tx_bytes").write_text("1000\n")
     if hardware:
         (base / "device").mkdir()
-    return str(tmp_path / "net")
+    return str(tmp_path)
 
 
 @pytest.mark.parametrize(("speed", "hardware", "rate"), [(100000, True, 100.0), (-1, True, None), (10000, False, None)])
@@ -38,14 +38,14 @@ def test_link_rate_is_known_only_of_hardware(tmp_path, speed, hardware, rate):
 
 
 def test_sent_bytes_with_infiniband(tmp_path):
-    sys_net = nic(tmp_path, 100000, True)
+    root = nic(tmp_path, 100000, True)
     for device, layer in (("mlx5_0", "InfiniBand"), ("mlx5_1", "Ethernet")):
-        port = tmp_path / "ib" / device / "ports" / "1"
+        port = tmp_path / "sys/class/infiniband" / device / "ports" / "1"
         (port / "counters").mkdir(parents=True)
         (port / "link_layer").write_text(layer + "\n")
         (port / "counters" / "port_xmit_data").write_text("25\n")
-    assert net.sent_bytes("eth7", True, sys_net, str(tmp_path / "ib")) == {"eth7": 1000, "mlx5_0/1": 100}
-    assert net.sent_bytes("nope", False, sys_net) == {"nope": None}
+    assert net.sent_bytes("eth7", True, root) == {"eth7": 1000, "mlx5_0/1": 100}
+    assert net.sent_bytes("nope", False, root) == {"nope": None}
 
 
 # As `tc -j qdisc show dev eth0` printed it on a lab node.

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import socket
 import struct
 import subprocess
 
-from ..core.files import read_int
+from . import infiniband, interfaces
 
 SIOCGIFADDR = 0x8915  # linux/sockios.h: the IPv4 address of an interface
 
@@ -66,16 +65,13 @@ def interface_of(address):
     return None
 
 
-def link_rate_gbit_s(interface, sys_net="/sys/class/net"):
+def link_rate_gbit_s(interface, root="/"):
     """Return a real NIC's line rate in Gbit/s, None when it is not known.
 
     A device without hardware behind it (veth, bridge) has a made-up speed of 10 Gbit/s: not known.
     """
-    base = os.path.join(sys_net, interface)
-    if not os.path.exists(os.path.join(base, "device")):
-        return None
-    speed = read_int(os.path.join(base, "speed"))  # Mbit/s; -1 when there is no link
-    return speed / 1000 if speed and speed > 0 else None
+    speed = interfaces.speed_mbit_s(interface, root) if interfaces.is_hardware(interface, root) else None
+    return speed / 1000 if speed else None
 
 
 def tbf_rate_bit_s(disciplines):
@@ -107,34 +103,11 @@ def line_rate_gbit_s(interface):
     return shaped_rate_gbit_s(interface) or link_rate_gbit_s(interface)
 
 
-def infiniband_ports(sys_ib="/sys/class/infiniband"):
-    """Return ``[(name, counter path)]`` of the ports whose link layer is InfiniBand."""
-    found = []
-    try:
-        devices = sorted(os.listdir(sys_ib))
-    except OSError:
-        return found
-    for device in devices:
-        ports = os.path.join(sys_ib, device, "ports")
-        for port in sorted(os.listdir(ports)) if os.path.isdir(ports) else []:
-            base = os.path.join(ports, port)
-            try:
-                with open(os.path.join(base, "link_layer"), encoding="ascii") as text:
-                    layer = text.read().strip()
-            except OSError:
-                continue
-            if layer == "InfiniBand":
-                found.append((f"{device}/{port}", os.path.join(base, "counters", "port_xmit_data")))
-    return found
-
-
-def sent_bytes(interface, with_infiniband=False, sys_net="/sys/class/net", sys_ib="/sys/class/infiniband"):
+def sent_bytes(interface, with_infiniband=False, root="/"):
     """Return the bytes sent so far: ``{interface: bytes}``, and each InfiniBand port's when asked for."""
-    counters = {interface: read_int(os.path.join(sys_net, interface, "statistics", "tx_bytes"))}
+    counters = {interface: interfaces.counter(interface, "tx_bytes", root)}
     if with_infiniband:
-        for name, path in infiniband_ports(sys_ib):
-            words = read_int(path)  # in units of 4 bytes (IBA, PortXmitData)
-            counters[name] = None if words is None else words * 4
+        counters.update({port.name: infiniband.sent_bytes(port) for port in infiniband.ports(root, infiniband.LINK_LAYER)})
     return counters
 
 

@@ -99,7 +99,7 @@ def test_without_a_baseline_it_says_so():
 
 def test_only_ports_whose_link_layer_is_infiniband_are_taken(tmp_path):
     for device, layer in (("mlx5_ib0", "InfiniBand"), ("mlx5_ib1", "InfiniBand"), ("mlx5_an0", "Ethernet")):
-        port = tmp_path / device / "ports" / "1"
+        port = tmp_path / "sys/class/infiniband" / device / "ports" / "1"
         port.mkdir(parents=True)
         (port / "link_layer").write_text(layer + "\n")
     assert perftest_run.find_ports([], str(tmp_path)) == ["mlx5_ib0/1", "mlx5_ib1/1"]

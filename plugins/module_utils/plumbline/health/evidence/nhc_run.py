@@ -17,34 +17,14 @@ import subprocess
 import tempfile
 import time
 
-from ..core import processes
-from . import nhc_log as nhc
+from ...core import processes
+from . import nhc_log
+from .nhc_conf import conf_path, copy_conf
 
 CONTAINER = "aznhc"
 KEEP_RUNS = 5
 # What docker needs to fetch the image the first time, and NHC to end after its own timeout (1 + 3 + 1 s, by its source).
 GRACE_S = 300
-# As the runner itself adds them where the accelerated network is an InfiniBand-class device (its list AN100).
-ACCELERATED = ("check_hw_ib 100 mlx5_an0:1", "check_hw_eth eth1")
-
-
-def conf_path(script, sku, given=None):
-    """Return the conf to copy: the one given, else ``conf/<size>.conf`` beside the real script."""
-    if given:
-        return given
-    name = (sku or "").lower().replace("standard_", "", 1)
-    return os.path.join(os.path.dirname(os.path.realpath(script)), "conf", name + ".conf")
-
-
-def copy_conf(source, target, has_accelerated, sku):
-    """Copy ``source`` to ``target``, adding what the runner would have added; return the checks in the copy."""
-    with open(source, encoding="utf-8", errors="replace") as stream:
-        text = stream.read()
-    if has_accelerated and "h100_v5" in (sku or "").lower() and "mlx5_an0:1" not in text:
-        text += "\n" + "".join(" * || %s\n" % command for command in ACCELERATED)
-    with open(target, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    return nhc.conf_checks(text)
 
 
 def fresh_folder(base):
@@ -57,12 +37,13 @@ def fresh_folder(base):
 
 
 def run(script, base, sku, timeout_s=1200, conf=None, has_accelerated=False, grace_s=GRACE_S):
-    """Run NHC; return ``{"error", "log", "conf", "checks", "text", "rc", "timed_out", "duration_s", "command"}``.
+    """Run NHC; return ``{"error", "log", "conf", "checks", "text", "parsed", "rc", "timed_out", "duration_s", "command"}``.
 
-    ``error`` says why there is no log to judge; ``text`` is the log. Seconds throughout.
+    ``error`` says why there is no log to judge; ``text`` is the log and ``parsed`` what :func:`nhc_log.parse` read in it.
+    Seconds throughout.
     """
-    seen = {"error": None, "log": None, "conf": None, "checks": [], "text": "", "rc": None, "timed_out": False,
-            "duration_s": 0.0, "command": None}  # fmt: skip
+    seen = {"error": None, "log": None, "conf": None, "checks": [], "text": "", "parsed": nhc_log.parse(""), "rc": None,
+            "timed_out": False, "duration_s": 0.0, "command": None}  # fmt: skip
     source = conf_path(script, sku, conf)
     if not os.path.isfile(source):
         seen["error"] = "there is no conf for this size at %s; NHC itself would exit 0 here" % source
@@ -101,12 +82,13 @@ def run(script, base, sku, timeout_s=1200, conf=None, has_accelerated=False, gra
                 seen["text"] = stream.read()
         except OSError:
             continue
-        if nhc.parse(seen["text"])["ran"]:
+        seen["parsed"] = nhc_log.parse(seen["text"])
+        if seen["parsed"]["ran"]:
             break  # else docker did not start, and its message is in the other file
     if seen["timed_out"]:
         # It may have died between raising the clocks and giving them back.
         seen["error"] = "NHC did not end within %d s and was killed; GPU clocks may be as it raised them" % (timeout_s + grace_s)
-    elif not nhc.parse(seen["text"])["ran"]:
+    elif not seen["parsed"]["ran"]:
         tail = " ".join(seen["text"].split())[-300:] or "nothing"
         seen["error"] = "NHC ran no check (exit code %s); it said: %s" % (seen["rc"], tail)
     return seen

@@ -1,16 +1,12 @@
-"""Azure NHC: its log, what it owes, and a run of it by a stand-in script."""
+"""Azure NHC: what its log owes, and what its lines and numbers mean."""
 
 from __future__ import annotations
 
-import subprocess
-import time
-from pathlib import Path
-
 import pytest
-from ansible.module_utils.plumbline.health import nhc_log as nhc
-from ansible.module_utils.plumbline.health import nhc_run
+from ansible.module_utils.plumbline.health.checks import nhc
+from ansible.module_utils.plumbline.health.evidence import nhc_conf, nhc_log
 from health_nodes import H100, LOG, SKUS, judged
-from nhc_mock import ERROR, after, install
+from nhc_mock import ERROR, after
 
 
 def without(*words):
@@ -20,21 +16,9 @@ def without(*words):
     return "\n".join(kept) + "\n"
 
 
-def test_whole_log_is_read():
-    read = nhc.parse(LOG)
-    assert read["ran"] == [nhc.name_of(command) for command in H100["nhc_checks"]] and read["cut"] is None
-    assert read["exit_code"] == 0 and read["physical_host"] == "PHYSHOST000001"
-    metrics = read["metrics"]
-    assert metrics["nccl_allreduce_gbps"] == 477.8
-    assert metrics["ib_write_gbit_s"] == {"mlx5_ib%d" % number: 390.98 for number in range(8)}
-    assert metrics["h2d_gbps"]["0"] == 55.1 and len(metrics["d2h_gbps"]) == 8
-    assert metrics["p2p_gbps"]["0-1"] == 372.1 and len(metrics["p2p_gbps"]) == 56
-    assert judged(LOG) == {}
-
-
 def test_each_expected_check_that_left_no_line_is_incomplete():
     for command in H100["nhc_checks"]:
-        name = nhc.name_of(command)
+        name = nhc_conf.name_of(command)
         found = judged(without('Running check:  "%s"' % command))
         assert found.get("nhc." + name.split()[0]) == "incomplete", name
 
@@ -93,9 +77,9 @@ def test_error_beats_success_and_exit_code(running, lines, check, words):
     log = after(running, *lines)
     assert "exit code: 0" in log
     assert judged(log) == {"nhc." + check: "failed"}
-    item = next(item for item in nhc.judge(nhc.parse(log), H100) if item["check"] == "nhc." + check and item["status"] == "failed")
+    item = next(item for item in nhc.judge(nhc_log.parse(log), H100) if item["check"] == "nhc." + check and item["status"] == "failed")
     assert words in item["seen"]
-    assert "hides the ERROR lines" in nhc.judge(nhc.parse(log), H100)[0]["seen"]
+    assert "hides the ERROR lines" in nhc.judge(nhc_log.parse(log), H100)[0]["seen"]
 
 
 def test_nhcna_is_a_setup_error():
@@ -109,7 +93,7 @@ def test_warning_is_degraded_and_its_number_is_kept():
     near += " Expected threshold 48 GB/s."
     log = "\n".join(near if "H2D_GPU_2" in line else line for line in LOG.splitlines())
     assert judged(log) == {"nhc.check_gpu_bw": "degraded"}
-    assert nhc.parse(log)["metrics"]["h2d_gbps"]["2"] == 49.1
+    assert nhc_log.parse(log)["metrics"]["h2d_gbps"]["2"] == 49.1
     throttled = after("check_gpu_clock_throttling", "Warning: GPU 5 throttled, reason=0x0000000000000040")
     assert judged(throttled) == {"nhc.check_gpu_clock_throttling": "degraded"}
 
@@ -147,57 +131,3 @@ def test_h200_limits_differ():
     found = judged(slower, h200)
     # The accelerated network's port and interface are in the H200's conf only.
     assert found == {"nhc.check_hw_ib": "incomplete", "nhc.check_hw_eth": "incomplete"}
-
-
-# -- running it -------------------------------------------------------------------------------------------------
-
-
-def test_conf_is_copied_and_never_changed(tmp_path):
-    script = install(tmp_path)
-    conf = tmp_path / "conf" / "nd96isr_h100_v5.conf"
-    before = conf.read_text(), conf.stat().st_mtime_ns
-    seen = nhc_run.run(script, str(tmp_path / "log"), "Standard_ND96isr_H100_v5", has_accelerated=True)
-    assert seen["error"] is None and (conf.read_text(), conf.stat().st_mtime_ns) == before
-    assert list(conf.parent.iterdir()) == [conf]
-    assert seen["checks"] == ["check_gpu_xid", "check_hw_ib 100 mlx5_an0:1", "check_hw_eth eth1"]
-    assert nhc.conf_checks((tmp_path / "conf-used").read_text()) == seen["checks"]
-    assert seen["conf"] != str(conf) and (tmp_path / "arguments").read_text().split()[:4] == ["-a", "-v", "-t", "1200"]
-    # A size whose runner adds nothing.
-    assert nhc_run.copy_conf(str(conf), str(tmp_path / "copy"), True, "Standard_ND96isr_H200_v5") == ["check_gpu_xid"]
-
-
-def test_a_run_that_hangs_is_ended_with_its_children(tmp_path):
-    script = install(tmp_path, "sleep 300 &\necho $! > {folder}/child\nwait\n")
-    started = time.monotonic()
-    seen = nhc_run.run(script, str(tmp_path / "log"), "Standard_ND96isr_H100_v5", timeout_s=1, grace_s=0)
-    assert time.monotonic() - started < 30
-    assert seen["timed_out"] and "did not end within 1 s" in seen["error"]
-    child = (tmp_path / "child").read_text().strip()
-    state = Path("/proc", child, "stat")
-    assert not state.exists() or state.read_text().split()[2] == "Z"
-
-
-def test_what_docker_said_is_told(tmp_path):
-    script = install(tmp_path, "echo 'docker: invalid spec: :/azure-nhc/syslog: empty section between colons.'; exit 125\n")
-    seen = nhc_run.run(script, str(tmp_path / "log"), "Standard_ND96isr_H100_v5")
-    assert seen["rc"] == 125 and "empty section between colons" in seen["error"]
-
-
-def test_old_runs_are_removed(tmp_path):
-    script = install(tmp_path)
-    for _attempt in range(nhc_run.KEEP_RUNS + 2):
-        nhc_run.run(script, str(tmp_path / "log"), "Standard_ND96isr_H100_v5")
-    assert len(list((tmp_path / "log").iterdir())) == nhc_run.KEEP_RUNS
-
-
-def test_container_of_somebody_else_is_left_alone(tmp_path, monkeypatch):
-    calls = tmp_path / "calls"
-    docker = tmp_path / "mock-docker"
-    docker.write_text('#!/bin/sh\necho "$@" >> %s\n[ $1 = inspect ] && echo 0123abcd /other/nhc.log /x\nexit 0\n' % calls)
-    docker.chmod(0o755)
-    monkeypatch.setattr(nhc_run.shutil, "which", lambda _name: str(docker))
-    assert nhc_run.remove_container("/mine/nhc.log") is False
-    assert " rm " not in " " + calls.read_text()
-    assert nhc_run.remove_container("/other/nhc.log") is True
-    assert calls.read_text().splitlines()[-1] == "rm -f 0123abcd"
-    assert subprocess.run([str(docker), "x"], check=False).returncode == 0

@@ -1,52 +1,15 @@
-"""InfiniBand: what sysfs says of each port, and the checks on it: present, active, fast, and not flapping.
-
-Read from ``/sys/class/infiniband`` and ``/sys/class/net`` (kernel documentation, ABI ``sysfs-class-infiniband`` and
-``sysfs-class-net``), not from syslog: its timestamps may be in a format that a log scan does not understand.
-"""
+"""The InfiniBand ports of a node: present, active, fast, and not flapping."""
 
 from __future__ import annotations
 
-import os
-import re
-
-from ..core.fact import reason
-from ..core.files import read_int, read_text
+from ...core.fact import reason
+from ...machine.infiniband import LINK_LAYER
+from .bound import NO_EXPECTATION
 
 ACTIVE = "4: ACTIVE"
 # Carrier changes of an interface that came up once, with a margin for one restart of the driver during boot: each loss of
 # the link afterwards counts two, one down and one up.
 CARRIER_AT_BOOT = 3
-
-
-def collect(root="/"):
-    """Return ``[port, ...]`` in order of device and port; numbers that cannot be read are None."""
-    base = os.path.join(root, "sys/class/infiniband")
-    ports = []
-    for device in sorted(os.listdir(base)) if os.path.isdir(base) else []:
-        folder = os.path.join(base, device)
-        names = os.path.join(folder, "ports")
-        for port in sorted(os.listdir(names)) if os.path.isdir(names) else []:
-            place = os.path.join(names, port)
-            rate = re.match(r"(\d+(?:\.\d+)?)", read_text(os.path.join(place, "rate")) or "")
-            net = os.path.join(folder, "device/net")
-            interface = sorted(os.listdir(net))[0] if os.path.isdir(net) and os.listdir(net) else None
-            changes = None
-            if interface:
-                changes = read_int(os.path.join(root, "sys/class/net", interface, "carrier_changes"))
-            ports.append(
-                {
-                    "name": device if port == "1" else "%s:%s" % (device, port),
-                    "state": read_text(os.path.join(place, "state")),
-                    "phys_state": read_text(os.path.join(place, "phys_state")),
-                    "link_layer": read_text(os.path.join(place, "link_layer")),
-                    "rate_gbit_s": float(rate.group(1)) if rate else None,
-                    "link_downed": read_int(os.path.join(place, "counters/link_downed")),
-                    "firmware": read_text(os.path.join(folder, "fw_ver")),
-                    "interface": interface,
-                    "carrier_changes": changes,
-                }
-            )
-    return ports
 
 
 def check_ib(evidence, expect):
@@ -55,9 +18,9 @@ def check_ib(evidence, expect):
     wanted = expect.get("ib_ports")
     others = expect.get("ib_ethernet_ports") or {}
     if wanted is None:
-        layer = [item for item in evidence["ib"] if item["link_layer"] == "InfiniBand"]
+        layer = [item for item in evidence["ib"] if item["link_layer"] == LINK_LAYER]
         if not layer:
-            return [reason("ib.state", "skipped", "no InfiniBand port", "no expected value for this SKU")]
+            return [reason("ib.state", "skipped", "no InfiniBand port", NO_EXPECTATION)]
         wanted = [item["name"] for item in layer]
     if not wanted and not others:
         return [reason("ib.state", "skipped", "not looked at", "no InfiniBand on this SKU")]
@@ -123,15 +86,3 @@ def _flaps(ports, expect):
     if blind:
         return reason("ib.flaps", "incomplete", "no counters: %s" % ", ".join(blind), threshold, "look at the port in sysfs")
     return reason("ib.flaps", "healthy", "no link lost on %d ports" % len(ports), threshold)
-
-
-def measured(ports):
-    """Return numbers by port."""
-    return {
-        port["name"]: {
-            "rate_gbit_s": port["rate_gbit_s"],
-            "link_downed_count": port["link_downed"],
-            "carrier_changes_count": port["carrier_changes"],
-        }
-        for port in ports
-    }

@@ -1,19 +1,11 @@
-"""The kernel log: both formats, every rule, and lines that look bad but are not."""
+"""What the kernel log means: every rule, and lines that look bad but are not."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from ansible.module_utils.plumbline.health import kernel_log as log
-
-RING = """\
-<5>[    0.000000] Linux version 6.8.0-1025-azure (buildd@lcy02) #30-Ubuntu SMP
-<6>[    1.000000][    T1] mce: CPU supports 32 MCE banks
-<3>[    2.500000] blk_update_request: I/O error, dev fd0, sector 0 op 0x0:(READ)
-<6>[    3.250000] EXT4-fs (sda1): mounted filesystem with ordered data mode.
-<4>[   12.000001] EXT4-fs error (device sda1): ext4_lookup:1857: inode #131: comm bash: iget: checksum invalid
-"""
+from ansible.module_utils.plumbline.health.checks.kernel_log import MEANING, findings
+from ansible.module_utils.plumbline.health.evidence import kernel_events
+from health_nodes import node, statuses
 
 BAD = [
     ("oom", "degraded", "Out of memory: Killed process 4711 (python3) total-vm:9000kB, anon-rss:8000kB"),
@@ -36,9 +28,23 @@ BAD = [
 ]
 
 
+def found_in(*texts):
+    """Return the findings in a log of these lines."""
+    return findings(kernel_events.parse([{"text": text, "at_s": None} for text in texts]))
+
+
 def hits(text):
     """Return {rule: status} of the rules that found something in one line."""
-    return {item["rule"]: item["status"] for item in log.find([{"text": text, "at_s": None}]) if item["count"]}
+    return {item["rule"]: item["status"] for item in found_in(text) if item["count"]}
+
+
+def test_every_rule_leaves_its_mark():
+    # Or a check that never ran would look like one that passed.
+    found = found_in("EXT4-fs error (device sda1): iget: checksum invalid", "blk_update_request: I/O error, dev fd0, sector 0")
+    assert [item["rule"] for item in found] == [*kernel_events.RULES, "xid"] and set(MEANING) == set(kernel_events.RULES)
+    by_rule = {item["rule"]: item for item in found}
+    assert by_rule["filesystem"]["count"] == 1 and "checksum invalid" in by_rule["filesystem"]["last"]
+    assert by_rule["io_error"]["count"] == 0 and by_rule["io_error"]["status"] == "healthy"
 
 
 @pytest.mark.parametrize(("rule", "status", "text"), BAD)
@@ -62,43 +68,14 @@ def test_good_news_is_not(text):
     assert hits(text) == {}
 
 
-def test_ring_buffer():
-    lines = log.parse_ring(RING)
-    assert len(lines) == 5
-    assert lines[1] == {"text": "mce: CPU supports 32 MCE banks", "at_s": 1.0}
-    assert lines[4]["at_s"] == 12.000001
-    found = {item["rule"]: item for item in log.find(lines)}
-    assert found["filesystem"]["count"] == 1 and "checksum invalid" in found["filesystem"]["last"]
-    assert found["io_error"]["count"] == 0 and found["io_error"]["status"] == "healthy"
-    # Every rule leaves its mark, or a check that never ran would look like one that passed.
-    assert [item["rule"] for item in log.find(lines)] == [rule[0] for rule in log.RULES] + ["xid"]
-
-
 def test_a_fatal_xid_is_not_hidden_by_a_later_harmless_one():
     texts = ["NVRM: Xid (PCI:0001:00:00): 79, gone", "NVRM: Xid (PCI:0001:00:00): 31, fault"]
-    found = log.find([{"text": text, "at_s": None} for text in texts])[-1]
+    found = found_in(*texts)[-1]
     assert (found["rule"], found["status"], found["count"]) == ("xid", "failed", 1)
     assert ": 79," in found["last"]
 
 
-def test_journal():
-    entries = [
-        {"MESSAGE": "Linux version 6.8", "__REALTIME_TIMESTAMP": "1763960000000000", "PRIORITY": "5"},
-        {"MESSAGE": list(b"I/O error, dev sdb, sector 1 \xff"), "__REALTIME_TIMESTAMP": "1763960001500000"},
-        {"MESSAGE": None, "__REALTIME_TIMESTAMP": "1763960002000000"},
-    ]
-    lines = log.parse_journal("".join(json.dumps(entry) + "\n" for entry in entries))
-    assert [line["at_s"] for line in lines] == [1763960000.0, 1763960001.5]
-    assert {item["rule"] for item in log.find(lines) if item["count"]} == {"io_error"}
-    with pytest.raises(ValueError):
-        log.parse_journal("-- No entries --\n")
-
-
-def test_unreadable_log_says_why(monkeypatch):
-    def refuse():
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(log, "read_ring", refuse)
-    monkeypatch.setattr(log.shutil, "which", lambda name: None)
-    seen = log.collect()
-    assert seen["lines"] is None and seen["error"] == "klogctl: Operation not permitted"
+def test_xids_lost_with_the_ring_buffer_are_incomplete(root):
+    evidence = node(root)
+    evidence["kernel_log"].update(source="ring buffer", complete=False)
+    assert statuses(evidence) == {"kernel_log": "incomplete"}

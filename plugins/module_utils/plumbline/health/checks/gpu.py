@@ -1,9 +1,9 @@
-"""The GPU checks of node health; evidence is ``{"presence", "smi", "error"}`` (see ``nvidia``)."""
+"""The GPUs of a node; their evidence is ``{"presence", "smi", "error"}`` (see ``machine.nvidia``)."""
 
 from __future__ import annotations
 
-from ..core.fact import reason
-from ..machine import nvidia
+from ...core.fact import reason
+from ...machine import nvidia
 
 # Why a clock is held down, and what that means. gpu_idle and applications_clocks_setting are normal; a power cap
 # is normal under load, but not on an idle node.
@@ -251,31 +251,3 @@ def _persistence(gpus):
         status = "incomplete" if mode is None else "healthy" if mode == "Enabled" else "degraded"
         states.append((status, item["bus_id"], "has persistence mode %s" % (mode or "unknown")))
     return _worst_of("gpu.persistence", states, "persistence mode on", "Enabled", "systemctl enable --now nvidia-persistenced")
-
-
-def gpu_measured(gpu):
-    """Return ``gpu_count`` and per-GPU numbers by PCI address; nothing at all without an answer of the driver."""
-    if gpu["smi"] is None:
-        return {}
-    keys = (
-        ("sm_mhz", "sm_mhz"),
-        ("sm_max_mhz", "sm_max_mhz"),
-        ("memory_mhz", "memory_mhz"),
-        ("temperature_c", "temperature_c"),
-        ("power_w", "power_w"),
-        ("memory_total_mib", "memory_total_mib"),
-        ("memory_used_mib", "memory_used_mib"),
-        ("ecc_volatile_corrected_count", "ecc_volatile_corrected"),
-        ("ecc_volatile_uncorrected_count", "ecc_volatile_uncorrected"),
-        ("ecc_aggregate_uncorrected_count", "ecc_aggregate_uncorrected"),
-        ("ecc_sram_uncorrected_ever_count", "ecc_sram_uncorrected_ever"),
-        ("remap_uncorrected_count", "remap_uncorrected"),
-        ("pcie_gen", "pcie_gen"),
-        ("pcie_width", "pcie_width"),
-    )
-    gpus = {}
-    for item in gpu["smi"]["gpus"]:
-        numbers = {name: item[key] for name, key in keys}
-        numbers["throttle_us"] = item["throttle_us"]
-        gpus[item["bus_id"]] = numbers
-    return {"gpu_count": len(gpus), "gpus": gpus}
