@@ -48,9 +48,18 @@ def plumbline_candidates(hosts, hostvars):
     return candidates
 
 
+def plumbline_addresses(hosts, hostvars, own_variable="plumbline_address"):
+    """Return the addresses of ``hosts``, in order, by which the nodes reach each other.
+
+    Of each node the first that is given: the variable ``own_variable``, ``plumbline_address``, ``ansible_host``, and its name.
+    """
+    names = (own_variable, "plumbline_address", "ansible_host")
+    return [next(filter(None, (hostvars[host].get(name) for name in names)), host) for host in hosts]
+
+
 class FilterModule:
     """Ansible's entry point."""
 
     def filters(self):
         """Return the filters by name."""
-        return {"plumbline_candidates": plumbline_candidates}
+        return {"plumbline_candidates": plumbline_candidates, "plumbline_addresses": plumbline_addresses}
