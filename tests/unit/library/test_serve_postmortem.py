@@ -1,4 +1,4 @@
-"""What a node says of a failed layout, and how it gets into the fact."""
+"""What a node says of a failed layout."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import os
 import time
 
 import pytest
-from ansible.module_utils.plumbline.core.fact import Measurement
-from module_run import run_module
 
 serve_postmortem = importlib.import_module("serve_postmortem")
-fact_amend = importlib.import_module("fact_amend")
 
 
 def engine(folder, state, code=0):
@@ -55,18 +52,3 @@ def test_the_log_of_an_earlier_run_is_no_cause_of_this_failure(tmp_path):
     os.utime(old, (time.time() - 600, time.time() - 600))
     (tmp_path / "worker-1.log").write_text("ValueError: of now\n")
     assert serve_postmortem.log_causes(str(tmp_path), 60) == ["worker-1.log: ValueError: of now"]
-
-
-def test_reasons_are_added_once_and_the_status_stays(capsys):
-    measurement = Measurement("startup", "pp2")
-    measurement.add("serve.ready", "failed", "RuntimeError: Executor failed.")
-    fact = measurement.fact()
-    said = ["10.0.0.5: out of memory", "10.0.0.4: server.log: RuntimeError: Executor failed.", "10.0.0.5: killed"]
-    result = run_module(fact_amend, capsys, fact=fact, check="serve.postmortem", seen=said, remedy="read the log")
-    again = result["ansible_facts"]["plumbline"]["startup"]
-    assert again["status"] == "failed" and again["name"] == "pp2"
-    assert [item["seen"] for item in again["reasons"]] == ["RuntimeError: Executor failed.", "10.0.0.5: out of memory", "10.0.0.5: killed"]
-
-
-def test_something_else_than_a_fact_is_refused(capsys):
-    assert "no fact" in run_module(fact_amend, capsys, fact={"status": "failed"}, check="x", seen=[])["msg"]
