@@ -66,7 +66,7 @@ options:
   timeout_s: {description: "Seconds one run, or one level of a sweep, may take.", type: int, default: 600}
   clock_window:
     description:
-      - How GPU clocks are watched during the measurement; see C(plugins/module_utils/plumbline/clocks/window.py). Without a GPU
+      - How GPU clocks are watched during the measurement; see C(module_utils/plumbline/clocks_window.py). Without a GPU
         nothing is started.
     type: dict
     default: {}

@@ -81,7 +81,7 @@ ENVIRONMENT = (
 def view(data, found, claims):
     """Return everything that the templates show.
 
-    ``found`` is ``report_verdicts.verdicts(data)``, ``claims`` is ``findings.findings(data)``.
+    ``found`` is ``verdicts.verdicts(data)``, ``claims`` is ``findings.findings(data)``.
     """
     run = data["run"]
     records = layouts(data)
