@@ -119,7 +119,7 @@ options:
     type: float
   clock_window:
     description:
-      - How GPU clocks are watched during the measurement; see C(plugins/module_utils/plumbline/clocks/window.py). Without a GPU
+      - How GPU clocks are watched during the measurement; see C(module_utils/plumbline/clocks_window.py). Without a GPU
         nothing is started.
     type: dict
     default: {}
@@ -356,7 +356,7 @@ def prepare(args, fact):
             "failed",
             f"no executable {args['torchrun']}",
             "torchrun of an environment with torch",
-            "install torch there (in a lab: playbooks/lab_up.yml) or set fabric_baseline_torchrun",
+            "install it (playbooks/preflight.yml, playbooks/lab_up.yml) or set fabric_baseline_torchrun",
         )
         return None
     interface, problem = find_interface(args)
