@@ -152,6 +152,6 @@ def test_licence_of_each_role_is_the_projects():
 
 def test_study_is_called_by_its_name():
     """docs/reference/study.md introduces the study once; whoever refers to it says "the study"."""
-    other = re.compile(r"\bseed['’ _-]?stud|\barticle\b", re.I)
+    other = re.compile(r"(?:\b|_)seed['’ _-]?stud|\barticle\b", re.I)
     everything = [path for path in SOURCES + PAGES if path != ROOT / "tests/unit/test_docs.py"]
     assert [name(path) for path in everything if other.search(path.read_text())] == []
