@@ -20,6 +20,7 @@ from health_nodes import (
     CAPTURES,
     COMPOSED,
     H100,
+    H200,
     NVLINK_E,
     NVLINK_S,
     ROOT,
@@ -147,8 +148,7 @@ def test_ib_without_expectation_or_ports(tmp_path):
 
 
 def test_h200_wants_its_accelerated_network(root):
-    h200 = SKUS["Standard_ND96isr_H200_v5"]
-    found = health_ib.check_ib({"ib": health_ib.collect(str(root))}, h200)
+    found = health_ib.check_ib({"ib": health_ib.collect(str(root))}, H200)
     assert {item["check"]: item["status"] for item in found} == {"ib.state": "healthy", "ib.flaps": "healthy", "ib.ethernet": "failed"}
 
 
