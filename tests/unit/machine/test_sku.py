@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.plumbline.health import expect as health_expect
 from ansible.module_utils.plumbline.machine import sku
@@ -117,6 +119,17 @@ def test_the_shared_host_can_be_changed_and_is_no_sku():
     skus = table({"ND96isr_v5": {"health": {"cpu_count": 95}}})
     assert skus[H100]["health"]["cpu_count"] == skus[H200]["health"]["cpu_count"] == 95
     assert sku.find(skus, "nd96isr_v5") == (None, None)
+
+
+def test_what_the_readme_shows_holds():
+    text = (FOLDER.parent.parent / "README.md").read_text()
+    given = {}
+    for example in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        read = yaml.safe_load(example)
+        given.update(read.get("sku_overrides", {}) if isinstance(read, dict) else {})
+    skus = FILTERS["plumbline_sku_table"](listed("__sku_skus"), listed("__sku_hosts"), given)
+    assert skus["our_hgx"]["gpu"]["product"] == "H100" and skus["our_hgx"]["nhc"]["checks"] == []
+    assert skus[H100]["nccl"]["thresholds"]["within_16g"]["min_busbw_gbps"] == 470 and len(skus[H100]["nccl"]["thresholds"]) == 8
 
 
 @pytest.mark.parametrize(
