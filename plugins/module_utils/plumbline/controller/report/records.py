@@ -329,7 +329,7 @@ def collectives(data):
                 "baseline": _baseline(entry),
                 "ranks": num(get(fact, "measured", "ranks")),
                 "nodes": num(get(fact, "measured", "nodes")),
-                "latency_8b_us": num(get(fact, "measured", "latency_8b_us")),
+                "latency_8b_us": num(get(fact, "measured", "latency_8b_us")) or num(get(fact, "measured", "latency_8b_mean_us")),
                 "peak_busbw_gbps": num(get(fact, "measured", "peak_busbw_gbps")),
                 "fit": _fit(get(fact, "measured", "fit")),
                 "transport": _transport(get(fact, "context", "transport")),
