@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from ....core.fact import PASSING
 from ..format import digits, factor, size
-from ..records import describe, get, latency_at, num
+from ..records.collectives import latency_at
+from ..records.layouts import describe
+from ..records.reading import get, num
 from .layouts import finding, mean
 
 
