@@ -100,23 +100,23 @@ from ansible.module_utils.plumbline.fabric.perftest import output as perftest
 from ansible.module_utils.plumbline.fabric.perftest import run as perftest_run
 
 
-def right_ports(fact, ports, expected):
+def right_ports(measurement, ports, expected):
     """Return whether the node has the ports that it should; say in the fact what is wrong otherwise."""
     if not ports and not expected:
-        fact.add("link.ports", "skipped", "no InfiniBand")
+        measurement.add("link.ports", "skipped", "no InfiniBand")
     elif expected and len(ports) != expected:
-        fact.add(
+        measurement.add(
             "link.ports",
             "failed",
             "%d InfiniBand ports%s" % (len(ports), ": " + ", ".join(ports) if ports else ""),
             "%d ports whose link layer is InfiniBand" % expected,
             "look at lspci, ibstat and /sys/class/infiniband: a missing card, an unloaded driver or a port set to Ethernet",
         )
-    return not fact.reasons
+    return not measurement.reasons
 
 
-def measure(args, fact, ports, program, folder):
-    """Run this node's side and fill the fact in."""
+def measure(args, measurement, ports, program, folder):
+    """Run this node's side and fill the measurement in."""
     offsets = perftest.offsets(ports)
     peer = args["addresses"][1 - args["rank"]]
     commands = {
@@ -128,32 +128,32 @@ def measure(args, fact, ports, program, folder):
         )
         for number, port in enumerate(ports)
     }  # fmt: skip
-    fact.command = perftest_run.shown(commands)
+    measurement.command = perftest_run.shown(commands)
     done = perftest_run.run(commands, folder, args["timeout_s"], retry=args["rank"] == 0)
     if args["rank"] == 1:
         for port, item in done.items():
             if item["status"] != 0:
                 ended = "nobody came within %d s" % args["timeout_s"] if item["timed_out"] else "status %s" % item["status"]
-                fact.add(
+                measurement.add(
                     "link.%s" % port, "incomplete", "the server of %s: %s: %s" % (port, ended, perftest.telling_line(item["text"])),
                     "a client's measurement", "look at the same task on %s" % peer,
                 )  # fmt: skip
         return
     outcomes = {port: perftest_run.outcome(item, args["size"], args["timeout_s"]) for port, item in done.items()}
     rates = [item["gbit_s"] for item in outcomes.values()]
-    fact.measured = {
+    measurement.measured = {
         "size_bytes": args["size"],
         "ports": [{"port": port, "bandwidth_gbit_s": item["gbit_s"]} for port, item in outcomes.items()],
         "bandwidth_gbit_s": None if None in rates else min(rates),
     }
     for port, item in outcomes.items():
-        perftest.judge_port(fact, port, item, args["min_gbit_s"], args["nodes"][1])
+        perftest.judge_port(measurement, port, item, args["min_gbit_s"], args["nodes"][1])
 
 
-def finish(module, fact):
+def finish(module, measurement):
     """Exit with the fact; the server leaves it to the client when all is well."""
-    result = fact.result()
-    if module.params["rank"] == 1 and fact.context.get("nodes") and not fact.reasons:
+    result = measurement.result()
+    if module.params["rank"] == 1 and measurement.context.get("nodes") and not measurement.reasons:
         module.exit_json(changed=False, msg="the servers are done; %s reports" % module.params["nodes"][0])
     module.exit_json(changed=False, **result)
 
@@ -186,27 +186,27 @@ def main():
             msg="duration_s=%(duration_s)s must be at least 5 (perftest leaves out 4) and below timeout_s=%(timeout_s)s" % args
         )
 
-    fact = Measurement("link", "ib")
-    fact.context = {"tool": "ib_write_bw", "addresses": args["addresses"], "cuda": args["cuda"]}
+    measurement = Measurement("link", "ib")
+    measurement.context = {"tool": "ib_write_bw", "addresses": args["addresses"], "cuda": args["cuda"]}
     if module.check_mode:
-        fact.add("check_mode", "skipped", "a measurement starts processes, which check mode does not do")
-        finish(module, fact)
+        measurement.add("check_mode", "skipped", "a measurement starts processes, which check mode does not do")
+        finish(module, measurement)
     ports = perftest_run.find_ports(args["devices"])
-    if not right_ports(fact, ports, args["expected_ports"]):
-        finish(module, fact)
+    if not right_ports(measurement, ports, args["expected_ports"]):
+        finish(module, measurement)
     program = perftest_run.find_program(args["command"])
     if program is None:
-        fact.add(
+        measurement.add(
             "link.command", "incomplete", "no executable %s for %d InfiniBand ports" % (args["command"], len(ports)),
             "ib_write_bw of perftest", "install perftest (apt install perftest) or set fabric_baseline_link_command",
         )  # fmt: skip
-        finish(module, fact)
+        finish(module, measurement)
     # From here on the verdict is about both ends; what a node lacks by itself (above) is its own.
-    fact.name = pairwise.pair_name("ib", args["nodes"])
-    fact.context.update(nodes=args["nodes"], round=args["round"])
+    measurement.name = pairwise.pair_name("ib", args["nodes"])
+    measurement.context.update(nodes=args["nodes"], round=args["round"])
     with tempfile.TemporaryDirectory(prefix="plumbline-link-", dir=module.tmpdir) as folder:
-        measure(args, fact, ports, program, folder)
-    finish(module, fact)
+        measure(args, measurement, ports, program, folder)
+    finish(module, measurement)
 
 
 if __name__ == "__main__":

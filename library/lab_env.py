@@ -62,13 +62,11 @@ seconds:
   type: float
 """
 
-import fcntl
 import os
-import shutil
 import tempfile
-import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.lab import cache as lab_cache
 from ansible.module_utils.plumbline.lab import host as lab_host
 from ansible.module_utils.plumbline.lab import wheels as lab_wheels
 
@@ -98,9 +96,8 @@ python3 -m venv "$NODE_PATH"
 class Builder:
     """Builds one environment."""
 
-    def __init__(self, params):
-        self.params = params
-        self.part = params["path"] + ".part"
+    def __init__(self, params, part):
+        self.params, self.part = params, part
 
     def inside(self, script, extra, timeout=1800):
         """Run a script in the root filesystem with the new environment at its final path."""
@@ -116,8 +113,9 @@ class Builder:
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
         done = lab_host.call(*argv, "/bin/sh", "-euc", CHROOT, env=env, check=False, timeout=timeout)
         if done.returncode:
-            words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-            raise lab_host.HostError("in the new environment, `%s` ended with %d:\n%s" % (script.strip(), done.returncode, words))
+            raise lab_host.HostError(
+                "in the new environment, `%s` ended with %d:\n%s" % (script.strip(), done.returncode, lab_host.last_words(done, 15))
+            )
         return done.stdout
 
     def own_wheels(self, folder, vllm_version):
@@ -157,8 +155,7 @@ class Builder:
             handle.write("\n".join(lines) + "\n")
 
     def build(self, pins):
-        """Build, try, rename; return what the commands say of themselves."""
-        shutil.rmtree(self.part, ignore_errors=True)
+        """Build and try; return what the commands say of themselves."""
         os.makedirs(self.part)
         with tempfile.TemporaryDirectory(prefix="plumbline-env-") as extra:
             self.requirements(pins, extra)
@@ -174,7 +171,6 @@ class Builder:
         recorded = lab_host.read(os.path.join(wheels, "torch-source.txt"))
         with open(os.path.join(self.part, "torch-source.txt"), "w", encoding="utf-8") as handle:
             handle.write(lab_wheels.torch_source(pins, lab_wheels.find_wheels(wheels), recorded) + "\n")
-        os.rename(self.part, self.params["path"])
         return versions
 
 
@@ -200,18 +196,15 @@ def main():
         module.exit_json(changed=False, torch_source=source())
     if module.check_mode:
         module.exit_json(changed=True)
-    started = time.monotonic()
     try:
         with open(module.params["lock"], encoding="utf-8") as handle:
             pins = lab_wheels.parse_lock(handle.read())
-        with open(path + ".lock", "w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if os.path.isdir(path):
-                module.exit_json(changed=False, torch_source=source())
-            versions = Builder(module.params).build(pins)
+        built = lab_cache.build_once(path, lambda part: Builder(module.params, part).build(pins))
     except (lab_host.HostError, OSError, ValueError, KeyError) as error:
         module.fail_json(msg=str(error))
-    seconds = round(time.monotonic() - started, 1)
+    if built is None:
+        module.exit_json(changed=False, torch_source=source())
+    versions, seconds = built
     module.exit_json(changed=True, versions=versions, torch_source=source(), seconds=seconds)
 
 

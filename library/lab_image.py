@@ -64,12 +64,10 @@ seconds:
   type: float
 """
 
-import fcntl
 import os
-import shutil
-import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.lab import cache as lab_cache
 from ansible.module_utils.plumbline.lab import host as lab_host
 from ansible.module_utils.plumbline.lab import store as lab_store
 
@@ -118,11 +116,8 @@ cat /tmp/id
 """
 
 
-def build(params):
-    """Build beside the final path and rename; return the bytes that hard links save."""
-    path = params["path"]
-    part = path + ".part"
-    shutil.rmtree(part, ignore_errors=True)
+def build(params, part):
+    """Build in the folder ``part``; return the bytes that hard links save."""
     store = os.path.join(part, "store")
     os.makedirs(store)
     env = dict(
@@ -138,13 +133,12 @@ def build(params):
     done = lab_host.call(*argv, "/bin/sh", "-euc", ENTER, env=env, check=False, timeout=1800)
     image = (done.stdout.strip().splitlines() or [""])[-1]
     if done.returncode or not image.startswith("sha256:"):
-        words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise lab_host.HostError(
-            "the image's engine ended with %d (set lab_docker: false to do without containers):\n%s" % (done.returncode, words)
+            "the image's engine ended with %d (set lab_docker: false to do without containers):\n%s"
+            % (done.returncode, lab_host.last_words(done, 15))
         )
     saved = lab_store.share_layers(part, params["mount_point"], params["rootfs"], params["node_path"], params["env"])
     lab_store.write_record(part, params["reference"], image)
-    os.rename(part, path)
     return saved
 
 
@@ -162,21 +156,17 @@ def main():
         supports_check_mode=True,
     )
     path = module.params["path"]
-    if os.path.isdir(path):
-        module.exit_json(changed=False, image=lab_store.recorded(path)[1])
-    if module.check_mode:
+    if module.check_mode and not os.path.isdir(path):
         module.exit_json(changed=True)
-    started = time.monotonic()
     try:
-        with open(path + ".lock", "w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building it
-            if os.path.isdir(path):
-                module.exit_json(changed=False, image=lab_store.recorded(path)[1])
-            saved = build(module.params)
+        built = lab_cache.build_once(path, lambda part: build(module.params, part))
     except (lab_host.HostError, lab_store.StoreError, OSError) as error:
         module.fail_json(msg=str(error))
-    seconds = round(time.monotonic() - started, 1)
-    module.exit_json(changed=True, image=lab_store.recorded(path)[1], linked_gib=round(saved / 2**30, 2), seconds=seconds)
+    image = lab_store.recorded(path)[1]
+    if built is None:
+        module.exit_json(changed=False, image=image)
+    saved, seconds = built
+    module.exit_json(changed=True, image=image, linked_gib=round(saved / 2**30, 2), seconds=seconds)
 
 
 if __name__ == "__main__":

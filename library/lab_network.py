@@ -36,7 +36,6 @@ done:
 """
 
 import os
-import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.lab import host as lab_host
@@ -59,10 +58,8 @@ def steps(bridge, address):
     if not any("UP" in link.get("flags", []) for link in seen or []):
         todo.append(("bring up", ["ip", "link", "set", bridge, "up"]))
     filtered = lab_host.read("/proc/sys/net/bridge/bridge-nf-call-iptables").strip() == "1"
-    if filtered and shutil.which("iptables"):
-        rule = ["FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"]
-        if lab_host.call("iptables", "-w", "-C", *rule, check=False).returncode:
-            todo.append(("let bridged packets pass", ["iptables", "-w", "-I", *rule]))
+    if filtered and lab_host.lets_pass(bridge) is False:
+        todo.append(("let bridged packets pass", ["iptables", "-w", "-I", *lab_host.forward_rule(bridge)]))
     return todo
 
 

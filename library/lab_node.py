@@ -140,11 +140,13 @@ import socket
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.core.files import write_atomically
 from ansible.module_utils.plumbline.lab import cgroups as lab_cgroups
 from ansible.module_utils.plumbline.lab import engine as lab_engine
 from ansible.module_utils.plumbline.lab import host as lab_host
 from ansible.module_utils.plumbline.lab import plan as lab
 from ansible.module_utils.plumbline.lab import store as lab_store
+from ansible.module_utils.plumbline.machine import net
 
 
 def answers(address, seconds):
@@ -194,16 +196,9 @@ class Node:
         wanted = {key: self.want[key] for key in keys}
         return dict(wanted, engine=digest(self.want["engine"]), disk_size=lab.parse_size(self.want["disk_size"]), init=script)
 
-    def known(self):
-        """Return the settings the node was started with, {} when there are none."""
-        try:
-            return json.loads(lab_host.read(self.path("node.json"), "{}"))
-        except ValueError:
-            return {}
-
     def present(self, check_mode):
         """Make it so, or note what there is to do."""
-        pid, known, wanted = lab_host.pid1(self.dir), self.known(), self.settings()
+        pid, known, wanted = lab_host.pid1(self.dir), lab_host.settings_of(self.dir), self.settings()
         why = None
         if pid is None:
             why = "start"
@@ -222,7 +217,7 @@ class Node:
         elif self.hosts_text() != lab_host.read("/proc/%d/root/etc/hosts" % pid):
             self.done.append("write /etc/hosts")
             if not check_mode:
-                self.write("hosts", self.hosts_text())
+                write_atomically(self.path("hosts"), self.hosts_text())
                 with open("/proc/%d/root/etc/hosts" % pid, "w", encoding="utf-8") as handle:
                     handle.write(self.hosts_text())
         self.shape(check_mode)
@@ -249,10 +244,10 @@ class Node:
                     os.unlink(self.path(name))
             comment = "root@" + self.want["name"]
             lab_host.call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", self.path("hostkey"))
-        self.write("hosts", self.hosts_text())
-        self.write("authorized_keys", lab_host.read(self.want["authorized_key"]))
+        write_atomically(self.path("hosts"), self.hosts_text())
+        write_atomically(self.path("authorized_keys"), lab_host.read(self.want["authorized_key"]))
         self.spawn(wanted)
-        self.write("node.json", json.dumps(wanted))
+        write_atomically(self.path("node.json"), json.dumps(wanted))
 
     def make_disk(self, known, wanted):
         """Make the disk, keeping a disk that fits: same kind, size and root filesystem below it."""
@@ -337,7 +332,7 @@ class Node:
             return
         ends = [(["nsenter", "--net", "--target", str(pid), "tc"], "eth0"), (["tc"], self.want["link"])]
         for tc, device in ends:
-            have = lab.shaped_rate(lab_host.json_of(*tc, "-j", "qdisc", "show", "dev", device))
+            have = net.tbf_rate_bit_s(lab_host.json_of(*tc, "-j", "qdisc", "show", "dev", device))
             # tc keeps bytes per second: a rate may have been rounded down to one
             if have == want or (have and want and have // 8 == want // 8):
                 continue
@@ -347,8 +342,7 @@ class Node:
             if want is None:
                 lab_host.call(*tc, "qdisc", "delete", "dev", device, "root")
             else:
-                rate = ["rate", "%dbit" % want, "burst", str(lab.tbf_burst(want)), "latency", lab.TBF_LATENCY]
-                lab_host.call(*tc, "qdisc", "replace", "dev", device, "root", "tbf", *rate)
+                lab_host.call(*tc, "qdisc", "replace", "dev", device, "root", *lab.tbf(want))
 
     def absent(self, check_mode):
         """Remove the node."""
@@ -356,7 +350,7 @@ class Node:
         if cgroups or lab_host.marked(self.dir) or os.path.lexists(self.dir):
             self.done.append("remove")
             if not check_mode:
-                address = self.want["address"] or self.known().get("address") or "0.0.0.0"
+                address = self.want["address"] or lab_host.settings_of(self.dir).get("address") or "0.0.0.0"
                 lab_host.stop_node(self.dir, address)
                 if self.want["link"]:
                     lab_cgroups.remove(self.want["link"])
@@ -368,11 +362,6 @@ class Node:
         """Return the node's /etc/hosts."""
         lines = ["127.0.0.1 localhost"] + ["%s %s" % (item["address"], item["name"]) for item in self.want["hosts"]]
         return "\n".join(lines) + "\n"
-
-    def write(self, name, text):
-        """Write a file of the node's folder."""
-        with open(self.path(name), "w", encoding="utf-8") as handle:
-            handle.write(text)
 
     def result(self):
         """Return the module's result."""

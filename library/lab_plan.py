@@ -145,7 +145,7 @@ def lacks(params):
         )
         if words:
             missing.append("the overlay file system: mount says: %s (modprobe overlay, or a kernel with it)" % words)
-        words = private("ip link add p0 type veth peer name p1; tc qdisc add dev p0 root tbf rate 1gbit burst 64kb latency 9ms")
+        words = private("ip link add p0 type veth peer name p1; tc qdisc add dev p0 root " + " ".join(lab.tbf(10**9)))
         if words:
             missing.append("veth links shaped with tbf: %s (modprobe veth sch_tbf, or a kernel with them)" % words)
         words = private("ip link add p0 type bridge")
@@ -174,13 +174,6 @@ def lacks(params):
                 % (free / 2**30, params["cache_dir"], params["need_bytes"] / 2**30)
             )
     return missing, disk
-
-
-def present(params):
-    """Return the names of the lab's nodes that are there, running or only as a folder."""
-    base = os.path.join(params["dir"], "nodes")
-    names = set(os.listdir(base)) if os.path.isdir(base) else set()
-    return names | {os.path.basename(folder) for folder in lab_host.marked(base)}
 
 
 def main():
@@ -222,7 +215,8 @@ def main():
             )
     plan["docker_lacks"] = lab_cgroups.lacks() if params["docker"] == "auto" else None
     plan["docker"] = params["docker"] != "false" and plan["docker_lacks"] is None
-    plan["surplus"] = sorted(present(params) - {node["name"] for node in plan["nodes"]})
+    present = {os.path.basename(folder) for folder in lab_host.nodes_of(params["dir"])}
+    plan["surplus"] = sorted(present - {node["name"] for node in plan["nodes"]})
     module.exit_json(changed=False, plan=plan)
 
 

@@ -59,14 +59,13 @@ seconds:
   type: float
 """
 
-import fcntl
 import glob
 import os
 import shutil
-import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.lab import apt as lab_apt
+from ansible.module_utils.plumbline.lab import cache as lab_cache
 from ansible.module_utils.plumbline.lab import host as lab_host
 
 
@@ -91,11 +90,8 @@ def proxy_environment():
     return env
 
 
-def build(params, mirror):
-    """Build beside the final path and rename."""
-    path = params["path"]
-    part = path + ".part"
-    shutil.rmtree(part, ignore_errors=True)
+def build(params, mirror, part):
+    """Build in the folder ``part``."""
     os.makedirs(params["downloads"], exist_ok=True)
     # Its own mount and pid namespace: an interrupted debootstrap leaves neither a mounted /proc nor a process.
     argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "debootstrap"]
@@ -103,7 +99,7 @@ def build(params, mirror):
     done = lab_host.call(*argv, params["suite"], part, mirror, check=False, timeout=1800, env=proxy_environment())
     if done.returncode:
         log = lab_host.read(os.path.join(part, "debootstrap/debootstrap.log")).strip().splitlines()[-8:]
-        words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-6:] + log)
+        words = "\n".join([lab_host.last_words(done, 6), *log])
         raise lab_host.HostError(
             "debootstrap %s from %s ended with %d (set lab_mirror to a Debian mirror this machine reaches):\n%s"
             % (params["suite"], mirror, done.returncode, words)
@@ -116,7 +112,6 @@ def build(params, mirror):
         os.unlink(name)
     for point in params["mount_points"]:
         os.makedirs(os.path.join(part, point.lstrip("/")), exist_ok=True)
-    os.rename(part, path)
 
 
 def main():
@@ -138,17 +133,13 @@ def main():
     mirror = params["mirror"] or machine_mirror()
     if module.check_mode:
         module.exit_json(changed=True, mirror=mirror)
-    started = time.monotonic()
     try:
-        os.makedirs(os.path.dirname(params["path"]), exist_ok=True)
-        with open(params["path"] + ".lock", "w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building it
-            if os.path.isdir(params["path"]):
-                module.exit_json(changed=False)
-            build(params, mirror)
+        built = lab_cache.build_once(params["path"], lambda part: build(params, mirror, part))
     except (lab_host.HostError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=True, mirror=mirror, seconds=round(time.monotonic() - started, 1))
+    if built is None:
+        module.exit_json(changed=False)
+    module.exit_json(changed=True, mirror=mirror, seconds=built[1])
 
 
 if __name__ == "__main__":

@@ -35,9 +35,7 @@ done:
   type: list
 """
 
-import json
 import os
-import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.lab import cgroups as lab_cgroups
@@ -45,38 +43,23 @@ from ansible.module_utils.plumbline.lab import host as lab_host
 from ansible.module_utils.plumbline.lab import plan as lab
 
 
-def nodes_of(folder):
-    """Return the folders of all nodes that run or have files."""
-    base = os.path.join(folder, "nodes")
-    found = {os.path.join(base, name) for name in os.listdir(base)} if os.path.isdir(base) else set()
-    return sorted(found | set(lab_host.marked(base)))
-
-
-def address_of(node):
-    """Return the address in the node's settings, or one that nothing is connected to."""
-    try:
-        return json.loads(lab_host.read(os.path.join(node, "node.json"), "{}")).get("address", "0.0.0.0")
-    except ValueError:
-        return "0.0.0.0"
-
-
 def drop_rule(bridge, check_mode):
     """Delete the rule that let the bridge's packets pass; return whether there was one."""
-    rule = ["FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"]
-    if not shutil.which("iptables") or lab_host.call("iptables", "-w", "-C", *rule, check=False).returncode:
+    if not lab_host.lets_pass(bridge):
         return False
     if not check_mode:
-        lab_host.call("iptables", "-w", "-D", *rule)
+        lab_host.call("iptables", "-w", "-D", *lab_host.forward_rule(bridge))
     return True
 
 
 def teardown(name, folder, check_mode):
     """Remove the lab; return what was removed."""
     done = []
-    for node in nodes_of(folder):
+    for node in lab_host.nodes_of(folder):
         done.append("node " + os.path.basename(node))
         if not check_mode:
-            lab_host.stop_node(node, address_of(node))
+            nobody = "0.0.0.0"  # nothing is connected to it
+            lab_host.stop_node(node, lab_host.settings_of(node).get("address", nobody))
     pattern = lab.check_name(name) + "h[0-9]+"
     if lab_cgroups.left(pattern):
         done.append("cgroups of its engines")

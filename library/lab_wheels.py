@@ -55,6 +55,7 @@ import sys
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.core.files import write_atomically
 from ansible.module_utils.plumbline.lab import host as lab_host
 from ansible.module_utils.plumbline.lab import wheels as lab_wheels
 
@@ -152,9 +153,7 @@ def main():
                 fetcher = Fetcher(dest, module.params["torch_index"])
                 for name, version in missing:
                     if name == "torch":
-                        words = fetcher.torch(version)
-                        with open(source, "w", encoding="utf-8") as handle:
-                            handle.write(words + "\n")
+                        write_atomically(source, fetcher.torch(version) + "\n")
                 fetcher.all([pin for pin in missing if pin[0] != "torch"])
         except (lab_host.HostError, OSError) as error:
             module.fail_json(msg=str(error))

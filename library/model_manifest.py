@@ -57,26 +57,22 @@ from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.model import manifest as manifests
 
 
-def verify(fact, path, known, threads, source):
+def verify(measurement, path, known, threads, source):
     """Compare the files with the manifest and add the reasons; return the number of bad files."""
     difference = manifests.compare(path, known, threads)
-    bad = sorted([*difference["missing"], *difference["size"], *difference["hash"]])
+    bad = manifests.differing(difference)
     again = "rm -r the directory and run again: the same seed makes it again" if source == "random" else "copy it again"
     for name in bad:
-        if name in difference["missing"]:
-            seen = f"{os.path.join(path, name)}: missing"
-        else:
-            seen = manifests.describe_damage(path, name, difference, known)
-        fact.add(
+        measurement.add(
             "model.corrupt",
             "failed",
-            seen,
+            manifests.describe(path, name, difference, known),
             "every file as the manifest beside it says",
             f"check the disk; {again}; if it was changed on purpose: -e model_sync_rebuild_manifest=true",
         )
     new = sorted(set(manifests.files_below(path)) - set(known["files"]))
     if new:
-        fact.add(
+        measurement.add(
             "model.extra_files",
             "degraded",
             f"{len(new)} files that are not in the manifest and are not copied: {', '.join(new[:5])}",
@@ -84,18 +80,18 @@ def verify(fact, path, known, threads, source):
             "remove them, or -e model_sync_rebuild_manifest=true to make them part of the model",
         )
     if not bad:
-        fact.add("model.verified", "healthy", f"{len(known['files'])} files as the manifest says", "every SHA-256")
+        measurement.add("model.verified", "healthy", f"{len(known['files'])} files as the manifest says", "every SHA-256")
     return len(bad)
 
 
-def work(module, args, fact):
-    """Fill the fact in; return ``(manifest, changed)``."""
-    path, threads = args["path"], args["threads"] or min(8, os.cpu_count() or 1)
+def work(module, args, measurement):
+    """Fill the measurement in; return ``(manifest, changed)``."""
+    path, threads = args["path"], manifests.threads_for(args["threads"])
     if not os.path.isdir(path) or not manifests.files_below(path):
         if module.check_mode and args["source"] == "random":
-            fact.add("check_mode", "skipped", f"there is no model in {path} yet; it would be made and its manifest written")
+            measurement.add("check_mode", "skipped", f"there is no model in {path} yet; it would be made and its manifest written")
         else:
-            fact.add(
+            measurement.add(
                 "model.source",
                 "failed",
                 f"there is no model in {path}",
@@ -112,22 +108,16 @@ def work(module, args, fact):
         known = fresh
         if changed and not module.check_mode:
             manifests.save(path, known)
-        fact.add("model.manifest", "healthy", f"made the manifest of {len(known['files'])} files", "every file hashed")
+        measurement.add("model.manifest", "healthy", f"made the manifest of {len(known['files'])} files", "every file hashed")
     else:
-        bad = verify(fact, path, known, threads, args["source"])
-    fact.measured = {
-        "files": len(known["files"]),
-        "size_bytes": manifests.size_bytes(known),
-        "transferred_bytes": 0,
-        "transfer_s": 0.0,
-        "verify_s": round(time.monotonic() - started, 3),
-        "corrupt_files": bad,
-    }
-    fact.context["manifest_sha256"] = manifests.digest(known)
+        bad = verify(measurement, path, known, threads, args["source"])
+    measurement.measured = manifests.measured(known, time.monotonic() - started, bad)
+    measurement.context["manifest_sha256"] = manifests.digest(known)
     return known, changed
 
 
 def main():
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -138,20 +128,20 @@ def main():
         supports_check_mode=True,
     )
     args = module.params
-    fact = Measurement("model", os.path.basename(args["path"].rstrip("/")))
-    fact.context = {"source": args["source"], "path": args["path"]}
+    measurement = Measurement("model", os.path.basename(args["path"].rstrip("/")))
+    measurement.context = {"source": args["source"], "path": args["path"]}
     known, changed = {}, False
     try:
-        known, changed = work(module, args, fact)
+        known, changed = work(module, args, measurement)
     except (manifests.ManifestError, OSError) as error:
-        fact.add(
+        measurement.add(
             "model.manifest",
             "failed",
             str(error),
             "a manifest that can be read and written",
             "check the disk; with files that are known to be good: rm manifest.json and run again",
         )
-    module.exit_json(changed=changed, manifest=known, **fact.result())
+    module.exit_json(changed=changed, manifest=known, **measurement.result())
 
 
 if __name__ == "__main__":

@@ -87,11 +87,11 @@ fact:
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.core import processes
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.model import manifest as manifests
 from ansible.module_utils.plumbline.model import pull as manifest_pull
@@ -107,7 +107,7 @@ def run_bounded(command, timeout_s):
         out, err = process.communicate(timeout=timeout_s)
         return process.returncode, out, err
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        processes.end_group(process)
         out, err = process.communicate()
         return None, out, err
 
@@ -115,11 +115,11 @@ def run_bounded(command, timeout_s):
 class Sync:
     """One node's copy: what differs, and how to mend it."""
 
-    def __init__(self, module, fact):
-        self.module, self.fact, self.args = module, fact, module.params
+    def __init__(self, module, measurement):
+        self.module, self.measurement, self.args = module, measurement, module.params
         self.path = self.args["path"]
         self.manifest = self.args["manifest"]
-        self.threads = self.args["threads"] or min(8, os.cpu_count() or 1)
+        self.threads = manifests.threads_for(self.args["threads"])
         self.verify_s = 0.0
         self.changed = False
         self.source = f"{self.args['source_host']}:{self.args['source_path']}"
@@ -128,26 +128,19 @@ class Sync:
         started = time.monotonic()
         difference = manifests.compare(self.path, manifest, self.threads)
         self.verify_s += time.monotonic() - started
-        self.fact.measured["verify_s"] = round(self.verify_s, 3)
+        self.measurement.measured["verify_s"] = round(self.verify_s, 3)
         return difference
 
     def run(self):
-        """Fill the fact in, and set ``changed`` (in check mode: whether it would be)."""
-        fact = self.fact
-        fact.context["manifest_sha256"] = manifests.digest(self.manifest)
-        fact.measured = {
-            "files": len(self.manifest["files"]),
-            "size_bytes": manifests.size_bytes(self.manifest),
-            "transferred_bytes": 0,
-            "transfer_s": 0.0,
-            "verify_s": 0.0,
-            "corrupt_files": 0,
-        }
+        """Fill the measurement in, and set ``changed`` (in check mode: whether it would be)."""
+        measurement = self.measurement
+        measurement.context["manifest_sha256"] = manifests.digest(self.manifest)
+        measurement.measured = manifests.measured(self.manifest)
         old, marked = self.old_manifest()
         difference = self.compare(self.manifest)
-        wanted = sorted([*difference["missing"], *difference["size"], *difference["hash"]])
+        wanted = manifests.differing(difference)
         damaged = manifests.damaged(difference, old, self.manifest)
-        fact.measured["corrupt_files"] = len(damaged)
+        measurement.measured["corrupt_files"] = len(damaged)
         if damaged and not self.may_repair(damaged, difference):
             return
         stale = not marked or old != self.manifest
@@ -160,7 +153,7 @@ class Sync:
         if stale or wanted:
             manifests.save(self.path, self.manifest)
             self.changed = True
-        fact.add(
+        measurement.add(
             "model.verified",
             "healthy",
             f"{len(self.manifest['files'])} files as the manifest says, {len(wanted)} of them copied now",
@@ -173,7 +166,7 @@ class Sync:
             old = manifests.load(self.path)
         except manifests.ManifestError as error:
             # All files are compared with the head's manifest anyway; the marker is made anew.
-            self.fact.add("model.marker", "degraded", str(error), "a readable manifest", "check the disk")
+            self.measurement.add("model.marker", "degraded", str(error), "a readable manifest", "check the disk")
             return None, False
         return old, old is not None
 
@@ -181,10 +174,10 @@ class Sync:
         """Add a reason per damaged file; return whether to go on and copy them again."""
         repair = self.args["on_corruption"] == "repair"
         for name in damaged:
-            self.fact.add(
+            self.measurement.add(
                 "model.corrupt",
                 "degraded" if repair else "failed",
-                manifests.describe_damage(self.path, name, difference, self.manifest),
+                manifests.describe(self.path, name, difference, self.manifest),
                 "unchanged since a completed copy",
                 "copied again; check the disk (smartctl, dmesg)"
                 if repair
@@ -194,7 +187,7 @@ class Sync:
 
     def foretell(self, wanted):
         if not wanted:
-            self.fact.add(
+            self.measurement.add(
                 "model.verified",
                 "healthy",
                 f"{len(self.manifest['files'])} files as the manifest says",
@@ -202,7 +195,7 @@ class Sync:
             )
             return
         size = manifests.size_bytes(self.manifest, wanted)
-        self.fact.add(
+        self.measurement.add(
             "check_mode",
             "skipped",
             f"{len(wanted)} files, {size} bytes, would be copied from {self.source}",
@@ -212,11 +205,11 @@ class Sync:
 
     def pull(self, wanted):
         """Copy files and verify them; return whether all is well."""
-        fact, args = self.fact, self.args
+        measurement, args = self.measurement, self.args
         needed = manifests.size_bytes(self.manifest, wanted)
         free = manifests.free_bytes(self.path)
         if needed > free:
-            fact.add(
+            measurement.add(
                 "model.disk",
                 "failed",
                 f"{free} bytes free at {self.path}, {needed} bytes needed for {len(wanted)} files",
@@ -225,10 +218,10 @@ class Sync:
             )
             return False
         if not shutil.which("rsync") or not shutil.which("ssh"):
-            fact.add("model.rsync", "failed", "rsync or ssh is not installed", "both", "install rsync and openssh-client")
+            measurement.add("model.rsync", "failed", "rsync or ssh is not installed", "both", "install rsync and openssh-client")
             return False
         if not args["host_keys"] or not os.path.exists(args["identity_file"]):
-            fact.add(
+            measurement.add(
                 "model.ssh", "failed", f"no host keys of the head, or no key {args['identity_file']} on this node", "both",
                 "see the tasks before; the head must be part of the run (--limit)",
             )  # fmt: skip
@@ -240,19 +233,19 @@ class Sync:
         if os.path.exists(marker):
             os.remove(marker)
         status, took_s, out, err = self.rsync(wanted)
-        fact.measured["transfer_s"] = round(took_s, 3)
-        fact.measured["transferred_bytes"] = manifest_pull.received_bytes(out) or 0
+        measurement.measured["transfer_s"] = round(took_s, 3)
+        measurement.measured["transferred_bytes"] = manifest_pull.received_bytes(out) or 0
         if status != 0:
             check, seen, remedy = manifest_pull.explain(status, err, self.source)
             if check == "model.disk":
                 seen += f"; {manifests.free_bytes(self.path)} bytes free now, {needed} bytes needed"
-            fact.add(check, "failed", seen, "every file copied", remedy)
+            measurement.add(check, "failed", seen, "every file copied", remedy)
             return False
         part = dict(self.manifest, files={name: self.manifest["files"][name] for name in wanted})
         difference = self.compare(part)
-        for name in sorted([*difference["missing"], *difference["size"], *difference["hash"]]):
-            text = "missing" if name in difference["missing"] else manifests.describe_damage(self.path, name, difference, part)
-            fact.add(
+        for name in manifests.differing(difference):
+            text = manifests.describe(self.path, name, difference, part)
+            measurement.add(
                 "model.verify", "failed", f"after the copy: {text}", "the manifest's SHA-256",
                 "see the head's own verdict: its file may be damaged; else check this node's disk and memory",
             )  # fmt: skip
@@ -270,7 +263,7 @@ class Sync:
             args["source_user"], args["source_host"], args["source_path"], self.path, listed,
             manifest_pull.ssh_command(args["source_port"], args["identity_file"], known),
         )  # fmt: skip
-        self.fact.command = shlex.join(command)
+        self.measurement.command = shlex.join(command)
         started = time.monotonic()
         try:
             status, out, err = run_bounded(command, args["timeout_s"])
@@ -281,6 +274,7 @@ class Sync:
 
 
 def main():
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -298,17 +292,17 @@ def main():
         supports_check_mode=True,
     )
     args = module.params
-    fact = Measurement("model", os.path.basename(args["path"].rstrip("/")))
-    sync = Sync(module, fact)
-    fact.context = {"source": sync.source, "path": args["path"]}
+    measurement = Measurement("model", os.path.basename(args["path"].rstrip("/")))
+    sync = Sync(module, measurement)
+    measurement.context = {"source": sync.source, "path": args["path"]}
     try:
         if args["manifest"]:
             manifests.check(args["manifest"])
             sync.run()
         elif module.check_mode:
-            fact.add("check_mode", "skipped", f"{args['source_host']} has no manifest yet; the whole model would be copied")
+            measurement.add("check_mode", "skipped", f"{args['source_host']} has no manifest yet; the whole model would be copied")
         else:
-            fact.add(
+            measurement.add(
                 "model.source",
                 "incomplete",
                 f"there is no manifest from the head ({args['source_host'] or 'no head'}), so nothing to verify against",
@@ -318,14 +312,14 @@ def main():
     except manifests.ManifestError as error:
         module.fail_json(msg=f"manifest: {error}")
     except OSError as error:
-        fact.add(
+        measurement.add(
             "model.files",
             "failed",
             str(error),
             "a directory that can be read and written",
             "check the disk and its mounts",
         )
-    module.exit_json(changed=sync.changed, **fact.result())
+    module.exit_json(changed=sync.changed, **measurement.result())
 
 
 if __name__ == "__main__":

@@ -102,6 +102,7 @@ def host_keys(module):
 
 
 def main():
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "identity_file": {"type": "path"},

@@ -13,6 +13,8 @@ description:
     C(mpirun) too where there is one, else one process drives all GPUs (C(-g N)).
   - Wrong results fail. C(Avg bus bandwidth) is never judged - it averages all sizes and both placements.
   - NCCL's log of the same run says which transport was used. Where InfiniBand is expected, C(NCCL_NET=IB) makes a fallback an error.
+  - The GPU clocks of this node are sampled meanwhile, as M(collective_torch) samples them, into C(context.clocks).
+  - Times are means, as nccl-tests print them, and are named so; with O(per_iteration) there are medians too.
 options:
   op:
     description: What to measure.
@@ -133,6 +135,20 @@ options:
     description: Ethernet interface whose counter is read; by default the one that carries this node's address.
     type: str
     default: ''
+  clock_window:
+    description:
+      - How GPU clocks are watched during the runs; see C(module_utils/plumbline/clocks/window.py). Without a GPU nothing is started.
+    type: dict
+    default: {}
+    suboptions:
+      expected_mhz:
+        description: Clock in MHz to which the GPUs were locked; V(0) takes it from the record of a lock, where there is one.
+        type: int
+        default: 0
+      interval_s: {description: Seconds between two samples., type: float, default: 1.0}
+      nodes: {description: Nodes that take part; only the GPUs of this one are watched., type: int, default: 1}
+      nvidia_smi: {description: Path of C(nvidia-smi); found in E(PATH) where it is not given., type: path}
+      state_dir: {description: Where M(gpu_clocks) keeps the record of its lock., type: path, default: /run/plumbline}
   output_dir:
     description: Where to keep each run's text and JSON, without the environment and secrets. By default nothing is kept.
     type: path
@@ -186,26 +202,29 @@ import os
 import shlex
 import tempfile
 import time
+from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.clocks import window as clocks_window
+from ansible.module_utils.plumbline.core.counters import difference
 from ansible.module_utils.plumbline.core.fact import Measurement
-from ansible.module_utils.plumbline.core.scrub import scrub_text
+from ansible.module_utils.plumbline.core.files import write_atomically
+from ansible.module_utils.plumbline.core.scrub import scrub_environment, scrub_text
 from ansible.module_utils.plumbline.fabric import collective, transport
 from ansible.module_utils.plumbline.fabric import sizes as collective_size
 from ansible.module_utils.plumbline.fabric.nccl import command as nccl_command
 from ansible.module_utils.plumbline.fabric.nccl import judge as nccl_judge
 from ansible.module_utils.plumbline.fabric.nccl import output as nccl_output
+from ansible.module_utils.plumbline.fabric.nccl import ready as nccl_ready
 from ansible.module_utils.plumbline.fabric.nccl import run as nccl_run
 from ansible.module_utils.plumbline.machine import net
 
 
 def wrong_argument(args):
     """Return what is wrong with the arguments taken together, None when nothing is."""
-    nodes = len(args["addresses"])
-    if args["scope"] == "within" and nodes != 1:
-        return "scope=within takes one address, got %d: %s" % (nodes, args["addresses"])
-    if args["scope"] == "across" and (nodes < 1 or len(set(args["addresses"])) != nodes):
-        return "scope=across takes different addresses, got %s" % args["addresses"]
+    problem = collective.wrong_addresses(args["scope"], args["addresses"])
+    if problem:
+        return problem
     if args["scope"] == "across" and args["launcher"] == "none":
         return "launcher=none runs on one node: across nodes nccl-tests need mpirun"
     if args["ranks_per_node"] < 0:
@@ -218,11 +237,9 @@ def wrong_argument(args):
     unknown = set(args["expected_transport"]) - {"across", "within"}
     if unknown:
         return "expected_transport has %s; it takes across and within" % ", ".join(sorted(unknown))
-    for item in args["thresholds"]:
-        missing = {"op", "scope", "size_bytes"} - set(item)
-        one = {"min_busbw_gbps", "expect_busbw_gbps", "expect_time_us"} & set(item)
-        if missing or len(one) != 1:
-            return "threshold %s: needs op, scope, size_bytes and exactly one of min_busbw_gbps, expect_busbw_gbps, expect_time_us" % item
+    problem = nccl_judge.wrong_threshold(args["thresholds"])
+    if problem:
+        return problem
     try:
         if args["max_bytes"]:
             collective_size.grid(args["min_bytes"], args["max_bytes"], args["factor"])
@@ -255,85 +272,20 @@ def environment(args, expected):
     return nccl_command.given(env)
 
 
-def choose_launcher(args, fact):
-    """Return ``(launcher, path of mpirun)``, or None after saying what is missing."""
-    path = nccl_command.find_mpirun(args["mpirun"], os.environ.get("PATH", ""))
-    if args["launcher"] == "none" or (args["launcher"] == "auto" and not path and args["scope"] == "within"):
-        return "none", None
-    if not path:
-        where = "at %s" % args["mpirun"] if args["mpirun"] else "on PATH, in HPC-X or /usr/mpi"
-        fact.add(
-            "collective.mpirun", "failed", "no mpirun %s" % where,
-            "Open MPI on the first node", "install Open MPI or HPC-X, or set fabric_baseline_nccl_mpirun",
-        )  # fmt: skip
-        return None
-    return "mpirun", path
-
-
-def prepare(args, fact):
-    """Return what the runs need, or None after saying what is missing on this node."""
-    program = os.path.join(args["folder"], nccl_command.PROGRAMS[args["op"]])
-    present = nccl_run.gpus()
-    ranks_per_node = args["ranks_per_node"] or present
-    if not present:
-        fact.add("collective.gpu", "skipped", "no GPU", "an NVIDIA GPU")
-        return None
-    if ranks_per_node > present:
-        fact.add(
-            "collective.gpu", "failed", "%d GPU(s)" % present, "%d GPUs on each node" % ranks_per_node,
-            "see the health verdict of this node: a GPU is missing",
-        )  # fmt: skip
-        return None
-    if not os.access(program, os.X_OK):
-        fact.add(
-            "collective.program", "failed", "no executable %s" % program, "nccl-tests, built with MPI=1 for more than one node",
-            "install nccl-tests there (the Azure HPC image has /opt/nccl-tests/build) or set fabric_baseline_nccl_folder",
-        )  # fmt: skip
-        return None
-    chosen = choose_launcher(args, fact)
-    if not chosen:
-        return None
-    launcher, mpirun = chosen
-    base = nccl_command.base_environment(os.environ, args["library_path"], mpirun)
-    usage, problem = nccl_run.usage(program, base)
-    if problem:
-        fact.add(
-            "collective.program", "failed", "%s does not start: %s" % (program, problem), "a usage text from -h",
-            "set fabric_baseline_nccl_library_path to the folders of its libraries (libnccl.so.2, libcudart, libmpi)",
-        )  # fmt: skip
-        return None
-    unreachable = [
-        "%s: %s" % (address, why)
-        for address in (args["addresses"][1:] if launcher == "mpirun" else [])
-        for why in [nccl_run.reaches(address, base)]
-        if why
-    ]
-    if unreachable:
-        fact.add(
-            "collective.ssh", "failed", "; ".join(unreachable), "ssh without a password from the first node to each other node",
-            "give the first node's user a key that the others accept, and their host keys; see roles/fabric_baseline/README.md",
-        )  # fmt: skip
-        return None
-    return {
-        "program": program, "launcher": launcher, "mpirun": mpirun, "base": base, "ranks_per_node": ranks_per_node,
-        "options": nccl_output.supported(usage),
-    }  # fmt: skip
-
-
-def check_options(args, ready, fact):
+def check_options(args, ready, measurement):
     """Add a reason for what this build of nccl-tests cannot do; return whether it can go on."""
     wanted = {"-N": "run_cycles"} if args["point_bytes"] else {}
     if args["per_iteration"]:
         wanted["-I"] = "per_iter_timing"
     lacking = [key for key in wanted if key[1:] not in ready["options"]]
     if lacking:
-        fact.add(
+        measurement.add(
             "collective.program", "failed", "this build has no option %s" % ", ".join(lacking),
             "nccl-tests 2.13 (-N), 2.19.2 (-I) or newer", "install a newer nccl-tests, or leave the option out",
         )  # fmt: skip
     topology = args["env"].get("NCCL_TOPO_FILE")
     if topology and not os.path.isfile(str(topology)):
-        fact.add(
+        measurement.add(
             "collective.topology", "degraded", "NCCL_TOPO_FILE=%s is not there" % topology, "the topology file of this SKU",
             "install it on every node (in a container: mount it), or set NCCL_TOPO_FILE to where it is",
         )  # fmt: skip
@@ -376,27 +328,24 @@ def keep(args, name, run, text, document):
     """Keep a run's output without the environment and secrets, if asked to."""
     if not args["output_dir"]:
         return
-    os.makedirs(args["output_dir"], exist_ok=True)
     stem = os.path.join(args["output_dir"], "%s.%s" % (name, run["what"].replace(" ", "_")))
-    with open(stem + ".txt", "w", encoding="utf-8") as stream:
-        stream.write(scrub_text(text))
+    write_atomically(stem + ".txt", scrub_text(text))
     if document is not None:
-        with open(stem + ".json", "w", encoding="utf-8") as stream:
-            json.dump(nccl_output.scrubbed(document), stream, indent=1)
+        write_atomically(stem + ".json", json.dumps(nccl_output.scrubbed(document), indent=1))
 
 
-def execute(args, ready, runs, env, folder, fact):
-    """Run one after the other until one fails; return ``([(run, result)], everything printed, whether all ended well)``."""
+def execute(args, ready, runs, env, folder, measurement):
+    """Run one after the other until one fails; return ``([(run, result)], everything printed)``."""
     deadline = time.monotonic() + args["timeout_s"]
     whole_env = dict(ready["base"], **(env if ready["launcher"] == "none" else {}))
     results, log = [], []
     for run in runs:
         argv = argv_of(args, ready, run, env, folder)
-        if fact.command is None:
+        if measurement.command is None:
             shown = shlex.join(argv)
             if ready["launcher"] == "none":
                 shown = " ".join("%s=%s" % (key, shlex.quote(value)) for key, value in sorted(env.items())) + " " + shown
-            fact.command = scrub_text(shown)
+            measurement.command = scrub_text(shown)
         status, took_s, text = nccl_run.run(argv, whole_env, folder, deadline - time.monotonic())
         document, problem = nccl_run.document(text, run["json"], folder)
         result = nccl_output.combined(text, document)
@@ -404,123 +353,156 @@ def execute(args, ready, runs, env, folder, fact):
             result["problems"].append(problem)
         results.append((run, result))
         log.append(text)
-        keep(args, fact.name, run, text, document)
+        keep(args, measurement.name, run, text, document)
         if status != 0:
             ended = "was not done after %.0f s" % took_s if status is None else "ended with status %d after %.0f s" % (status, took_s)
-            fact.add(
+            measurement.add(
                 "collective.run", "failed", "the run of %s %s: %s" % (run["what"], ended, nccl_run.cause(text)),
                 "every run ends with status 0 within %d s" % args["timeout_s"],
                 "run the fact's command on this node to see everything it says; fabric_baseline_nccl_timeout_s gives it more time",
             )  # fmt: skip
-            return results, "\n".join(log), False
-    return results, "\n".join(log), True
+            break
+    return results, "\n".join(log)
 
 
-def measure(args, fact, ready, folder):
-    """Run everything and fill the fact in."""
+class Runs(NamedTuple):
+    """What all runs left."""
+
+    results: list  # (run, result) in order
+    log: str  # everything printed
+    counters: dict  # bytes that each port and interface sent meanwhile
+    interface: str | None  # the Ethernet one among them
+    window: clocks_window.Window  # of this node's GPU clocks
+
+
+def run_all(args, measurement, ready, env, plan, folder):
+    """Run everything between two readings of the ports' counters, with the clocks watched; return the :class:`Runs`."""
+    interface = interface_of(args)
+    runs = nccl_command.runs(plan, "J" in ready["options"])
+    before = transport.snapshot(interface)
+    window = clocks_window.watch(args["clock_window"], nodes=len(args["addresses"]))
+    with window:
+        results, log = execute(args, ready, runs, env, folder, measurement)
+    return Runs(results, log, difference(before, transport.snapshot(interface)), interface, window)
+
+
+def fill(measurement, ranks, nodes, messages, done):
+    """Put what was measured, and what says so, into the measurement."""
+    op = measurement.context["op"]
+    measurement.measured = nccl_judge.measured(op, ranks, nodes, done.results)
+    if messages:
+        measurement.measured["messages"] = messages
+    first = done.results[0][1]
+    measurement.context.update(
+        interface=done.interface,
+        link_rate_gbit_s=net.line_rate_gbit_s(done.interface) if done.interface else None,
+        nccl_tests_version=first["tests_version"],
+        output_format=first["format"],
+        gpu=sorted({item["name"] for item in first["devices"] if item["name"]}),
+        hosts=sorted({item["host"] for item in first["devices"] if item["host"]}),
+        sent_bytes=done.counters,
+        expected_bytes=nccl_judge.traffic(op, ranks, nodes, done.results),
+    )
+
+
+def measure(args, measurement, ready, folder):
+    """Run everything, fill the measurement in and judge it."""
     expected = dict(args["expected_transport"], **({"across": "Socket"} if args["force_socket"] else {}))
     env = environment(args, expected)
     plan, messages = plan_of(args)
     op, nodes = args["op"], len(args["addresses"])
     ranks = nodes * ready["ranks_per_node"]
-    interface = interface_of(args)
-
-    before = transport.snapshot(interface)
-    runs = nccl_command.runs(plan, "J" in ready["options"])
-    results, log, _ended = execute(args, ready, runs, env, folder, fact)
-    counters = net.difference(before, transport.snapshot(interface))
-
-    fact.measured = nccl_judge.measured(op, ranks, nodes, results)
-    fact.measured["messages"] = messages
-    found = transport.parse(log)
-    expected_bytes = nccl_judge.traffic(op, ranks, nodes, results)
-    first = results[0][1]
-    fact.context.update(
-        interface=interface,
+    done = run_all(args, measurement, ready, env, plan, folder)
+    fill(measurement, ranks, nodes, messages, done)
+    found = transport.parse(done.log)
+    measurement.context.update(
         launcher=ready["launcher"],
-        environment={key: scrub_text(value) for key, value in sorted(env.items())},
-        nccl_version=first["nccl_version"] or found["nccl_version"],
-        nccl_tests_version=first["tests_version"],
-        output_format=first["format"],
-        gpu=sorted({item["name"] for item in first["devices"] if item["name"]}),
-        hosts=sorted({item["host"] for item in first["devices"] if item["host"]}),
-        transport=transport.summary(found, counters, expected),
-        sent_bytes=counters,
-        expected_bytes=expected_bytes,
+        environment=scrub_environment(env),
+        nccl_version=done.results[0][1]["nccl_version"] or found["nccl_version"],
+        transport=transport.summary(found, done.counters, expected),
     )
-    nccl_judge.judge_completeness(fact, results)
-    nccl_judge.judge_values(fact, op, results)
-    nccl_judge.judge_devices(fact, results, ranks, nodes)
-    transport.judge(fact, found, expected, nodes, ranks)
-    transport.judge_counters(fact, counters, interface, expected_bytes, expected.get("across"))
+    done.window.attach(measurement)
+    nccl_judge.judge_completeness(measurement, done.results)
+    nccl_judge.judge_values(measurement, op, done.results)
+    nccl_judge.judge_devices(measurement, done.results, ranks, nodes)
+    transport.judge(measurement, found, expected, nodes, ranks)
+    expected_bytes = measurement.context["expected_bytes"]
+    transport.judge_counters(measurement, done.counters, done.interface, expected_bytes, expected.get("across"))
     if args["force_socket"]:
-        fact.add("collective.baseline", "skipped", "a negative control has no baseline")
-    elif fact.measured.get("sweep") or fact.measured.get("point"):
-        nccl_judge.judge_thresholds(fact, args["thresholds"], op, args["scope"])
+        measurement.add("collective.baseline", "skipped", "a negative control has no baseline")
+    elif measurement.measured.get("sweep") or measurement.measured.get("point"):
+        nccl_judge.judge_thresholds(measurement, args["thresholds"], op, args["scope"])
+
+
+def argument_spec():
+    """Return the module's arguments."""
+    return {
+        "op": {"type": "str", "required": True, "choices": list(collective.OPS)},
+        "scope": {"type": "str", "required": True, "choices": list(collective.SCOPES)},
+        "addresses": {"type": "list", "elements": "str", "required": True},
+        "ranks_per_node": {"type": "int", "default": 0},
+        "folder": {"type": "path", "default": "/opt/nccl-tests/build"},
+        "launcher": {"type": "str", "choices": ["auto", "mpirun", "none"], "default": "auto"},
+        "mpirun": {"type": "path"},
+        "min_bytes": {"type": "int", "default": 8},
+        "max_bytes": {"type": "int", "default": 17179869184},
+        "factor": {"type": "int", "default": 2},
+        "hidden_size": {"type": "int", "default": 0},
+        "dtype_bytes": {"type": "int", "default": 2},
+        "prompt_tokens": {"type": "list", "elements": "int", "default": []},
+        "point_bytes": {"type": "int", "default": 0},
+        "point_cycles": {"type": "int", "default": 20},
+        "iterations": {"type": "int", "default": 20},
+        "warmup": {"type": "int", "default": 5},
+        "check": {"type": "int", "default": 1},
+        "per_iteration": {"type": "bool", "default": False},
+        "test_options": {"type": "dict", "default": {}},
+        "env": {"type": "dict", "default": {}},
+        "mca": {"type": "dict", "default": {}},
+        "mpirun_args": {"type": "list", "elements": "str", "default": ["--bind-to", "none"]},
+        "library_path": {"type": "list", "elements": "path", "default": []},
+        "expected_transport": {"type": "dict", "default": {}},
+        "force_socket": {"type": "bool", "default": False},
+        "thresholds": {"type": "list", "elements": "dict", "default": []},
+        "interface": {"type": "str", "default": ""},
+        "clock_window": clocks_window.argument(),
+        "output_dir": {"type": "path"},
+        "timeout_s": {"type": "int", "default": 900},
+    }
+
+
+def work(module, measurement):
+    """Measure, or say why not; return whether outputs were kept on this node."""
+    args = module.params
+    if collective.needs_no_run(measurement, module.check_mode, args["scope"], args["addresses"]):
+        return False
+    try:
+        ready = nccl_ready.prepare(args)
+    except nccl_ready.NotReady as missing:
+        measurement.add(*missing.args)
+        return False
+    if not check_options(args, ready, measurement):
+        return False
+    with tempfile.TemporaryDirectory(prefix="plumbline-nccl-", dir=module.tmpdir) as folder:
+        measure(args, measurement, ready, folder)
+    return bool(args["output_dir"])
 
 
 def main():
     """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "op": {"type": "str", "required": True, "choices": list(collective.OPS)},
-            "scope": {"type": "str", "required": True, "choices": list(collective.SCOPES)},
-            "addresses": {"type": "list", "elements": "str", "required": True},
-            "ranks_per_node": {"type": "int", "default": 0},
-            "folder": {"type": "path", "default": "/opt/nccl-tests/build"},
-            "launcher": {"type": "str", "choices": ["auto", "mpirun", "none"], "default": "auto"},
-            "mpirun": {"type": "path"},
-            "min_bytes": {"type": "int", "default": 8},
-            "max_bytes": {"type": "int", "default": 17179869184},
-            "factor": {"type": "int", "default": 2},
-            "hidden_size": {"type": "int", "default": 0},
-            "dtype_bytes": {"type": "int", "default": 2},
-            "prompt_tokens": {"type": "list", "elements": "int", "default": []},
-            "point_bytes": {"type": "int", "default": 0},
-            "point_cycles": {"type": "int", "default": 20},
-            "iterations": {"type": "int", "default": 20},
-            "warmup": {"type": "int", "default": 5},
-            "check": {"type": "int", "default": 1},
-            "per_iteration": {"type": "bool", "default": False},
-            "test_options": {"type": "dict", "default": {}},
-            "env": {"type": "dict", "default": {}},
-            "mca": {"type": "dict", "default": {}},
-            "mpirun_args": {"type": "list", "elements": "str", "default": ["--bind-to", "none"]},
-            "library_path": {"type": "list", "elements": "path", "default": []},
-            "expected_transport": {"type": "dict", "default": {}},
-            "force_socket": {"type": "bool", "default": False},
-            "thresholds": {"type": "list", "elements": "dict", "default": []},
-            "interface": {"type": "str", "default": ""},
-            "output_dir": {"type": "path"},
-            "timeout_s": {"type": "int", "default": 900},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     args = module.params
     problem = wrong_argument(args)
     if problem:
         module.fail_json(msg=problem)
     name = "nccl_tests.%s.%s%s" % (args["op"], args["scope"], ".forced_socket" if args["force_socket"] else "")
-    fact = Measurement("collective", name)
-    fact.context = {
+    measurement = Measurement("collective", name)
+    measurement.context = {
         "op": args["op"], "scope": args["scope"], "backend": "nccl", "tool": "nccl-tests", "addresses": args["addresses"],
         "control": "forced socket" if args["force_socket"] else None,
     }  # fmt: skip
-    changed = False
-    if module.check_mode:
-        fact.add("check_mode", "skipped", "a collective starts processes, which check mode does not do")
-    elif args["scope"] == "across" and len(args["addresses"]) < 2:
-        fact.add(
-            "collective.nodes", "skipped", "one serving node: there is nothing to measure across", "two nodes",
-            "if more nodes should serve, see why they were not selected",
-        )  # fmt: skip
-    else:
-        ready = prepare(args, fact)
-        if ready and check_options(args, ready, fact):
-            changed = bool(args["output_dir"])
-            with tempfile.TemporaryDirectory(prefix="plumbline-nccl-", dir=module.tmpdir) as folder:
-                measure(args, fact, ready, folder)
-    module.exit_json(changed=changed, **fact.result())
+    changed = work(module, measurement)
+    module.exit_json(changed=changed, **measurement.result())
 
 
 if __name__ == "__main__":

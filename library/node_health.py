@@ -113,15 +113,17 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core.fact import Measurement
-from ansible.module_utils.plumbline.health import checks as health
-from ansible.module_utils.plumbline.health import evidence as health_evidence
+from ansible.module_utils.plumbline.health import account, verdict
 from ansible.module_utils.plumbline.health import expect as health_expect
-from ansible.module_utils.plumbline.health import nhc_run
 from ansible.module_utils.plumbline.health import remedy as health_remedy
+from ansible.module_utils.plumbline.health.collect import collect
+from ansible.module_utils.plumbline.health.evidence import azure as azure_evidence
+from ansible.module_utils.plumbline.health.evidence import nhc_conf, nhc_run
+from ansible.module_utils.plumbline.machine import infiniband
 
 
 def azure_nhc(given, chosen, expect, check_mode):
-    """Run NHC, or say why it is not run; return the evidence that ``health.check_nhc`` judges."""
+    """Run NHC, or say why it is not run; return the evidence that ``check_nhc`` judges."""
     present = os.access(given["nhc_script"], os.X_OK) and os.path.isfile(given["nhc_script"])
     if given["nhc"] == "never":
         return {"skipped": ("Azure NHC was not run", "nhc is never")}
@@ -136,7 +138,7 @@ def azure_nhc(given, chosen, expect, check_mode):
         return {"skipped": (text, "run where it is installed")}
     if check_mode:
         return {"check_mode": True, "skipped": ("would run %s, which unlocks the GPU clocks" % given["nhc_script"], None)}
-    accelerated = os.path.exists(os.path.join(given["root"], "sys/class/infiniband/mlx5_an0"))
+    accelerated = infiniband.has_device(nhc_conf.ACCELERATED_DEVICE, given["root"])
     return nhc_run.run(given["nhc_script"], given["nhc_log_dir"], chosen["sku"], given["nhc_timeout_s"], given["nhc_conf"], accelerated)
 
 
@@ -180,7 +182,7 @@ def main():
 
     measurement = Measurement("health", "node", command="node_health")
     asked = given["sku"] == health_expect.AUTO
-    azure = health_evidence.azure_vm_size(given["root"]) if asked else None
+    azure = azure_evidence.azure_vm_size(given["root"]) if asked else None
     chosen = health_expect.choose(given["sku"], given["skus"], azure)
     expect = dict(chosen["expect"], **given["expect"])
     measurement.add(
@@ -190,7 +192,7 @@ def main():
         "known" if chosen["known"] else "one of %s" % ", ".join(sorted(given["skus"])),
         None if chosen["known"] else "set node_health_sku, or add the SKU to roles/node_health/vars/main/skus.yml",
     )
-    evidence = health.collect(
+    evidence = collect(
         given["paths"],
         given["address"],
         given["clock_samples"],
@@ -201,10 +203,10 @@ def main():
     )
     # After our own reading: NHC loads the GPUs, and what it does to clocks and counters must not be taken for the node's.
     evidence["nhc"] = azure_nhc(given, chosen, expect, module.check_mode)
-    reasons, remediation = health_remedy.remediation(health.assess(evidence, expect), health.physical_host(evidence))
+    reasons, remediation = health_remedy.remediation(verdict.assess(evidence, expect), account.physical_host(evidence))
     measurement.reasons += reasons
-    measurement.measured = health.measured(evidence)
-    measurement.context = dict(health.context(evidence, chosen), remediation=remediation)
+    measurement.measured = account.measured(evidence)
+    measurement.context = dict(account.context(evidence, chosen), remediation=remediation)
     if evidence["nhc"].get("command"):
         measurement.command = "node_health; " + evidence["nhc"]["command"]
     module.exit_json(changed=False, **measurement.result())

@@ -50,13 +50,11 @@ started: {description: Whether the node is up., type: bool, returned: always}
 
 import os
 import socket
-import subprocess
-import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import processes
-from ansible.module_utils.plumbline.serving.command import AddressUnknown, node_environment, printable, ray_argv
-from ansible.module_utils.plumbline.serving.runtime import Runtime, RuntimeProblem
+from ansible.module_utils.plumbline.serving.command import AddressUnknown, ray_argv
+from ansible.module_utils.plumbline.serving.launch import LaunchError, Program
 
 
 def raylet_of(serve_id):
@@ -65,15 +63,6 @@ def raylet_of(serve_id):
         if processes.command_of(pid).split(" ")[0].endswith("raylet"):
             return pid
     return None
-
-
-def tail(path, lines=3):
-    """Return the last lines of a log as one line, or why it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return " | ".join(line.strip() for line in stream.read().splitlines()[-lines:] if line.strip())
-    except OSError as error:
-        return str(error)
 
 
 def reachable(address, port):
@@ -112,33 +101,26 @@ def main():
     )  # fmt: skip
     log = os.path.join(args["work_dir"], "ray-%s.log" % args["role"])
     try:
-        env = node_environment(args["env"], args["node_ip"])
+        ray = Program(argv, args["env"], args["node_ip"], log, args["container"])
     except AddressUnknown as error:
         module.fail_json(msg=str(error))
-    result = {"command": printable(argv, env), "log": log, "started": False, "changed": False}
+    result = {"command": ray.command, "log": log, "started": False, "changed": False}
 
     if raylet_of(args["serve_id"]):
         module.exit_json(**dict(result, started=True, pid=processes.marked(args["serve_id"])[0]))
     if module.check_mode:
         module.exit_json(**dict(result, changed=True))
     try:
-        if os.path.exists(log):
-            os.replace(log, log + ".previous")
-        pid = Runtime(args["container"]).start(argv, args["serve_id"], env, log)
-    except (OSError, RuntimeProblem, subprocess.TimeoutExpired) as error:
+        ray.start(args["serve_id"])
+    except LaunchError as error:
         module.fail_json(msg="Ray cannot be started: %s" % error, **result)
-
-    deadline = time.monotonic() + args["timeout_s"]
-    while time.monotonic() < deadline:
-        if pid is None or not processes.is_running(pid):
-            module.fail_json(msg="Ray ended while starting: %s" % tail(log), **result)
+    for _elapsed_s in ray.moments(args["timeout_s"], every_s=0.3):
         if raylet_of(args["serve_id"]) and reachable(args["head_address"], args["port"]):
-            module.exit_json(**dict(result, started=True, changed=True, pid=pid))
-        time.sleep(0.3)
-    module.fail_json(
-        msg="Ray %s on %s was not up after %d s: %s" % (args["role"], args["node_ip"], args["timeout_s"], tail(log)),
-        **result,
-    )
+            module.exit_json(**dict(result, started=True, changed=True, pid=ray.pid))
+    if not ray.is_running():
+        module.fail_json(msg="Ray ended while starting: %s" % ray.last_words(), **result)
+    where = "%s on %s" % (args["role"], args["node_ip"])
+    module.fail_json(msg="Ray %s was not up after %d s: %s" % (where, args["timeout_s"], ray.last_words()), **result)
 
 
 if __name__ == "__main__":

@@ -54,18 +54,10 @@ log: {description: Path of the log on the node., type: str, returned: always}
 """
 
 import os
-import subprocess
-import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline.core import processes
-from ansible.module_utils.plumbline.core.files import read_text
-from ansible.module_utils.plumbline.serving import log as vllm_log
-from ansible.module_utils.plumbline.serving.command import AddressUnknown, node_environment, printable, serve_argv
-from ansible.module_utils.plumbline.serving.runtime import Runtime, RuntimeProblem
-
-# Wrong options and missing files end the process in its first moments.
-FIRST_MOMENTS_S = 1.0
+from ansible.module_utils.plumbline.serving.command import AddressUnknown, serve_argv
+from ansible.module_utils.plumbline.serving.launch import FIRST_MOMENTS_S, LaunchError, Program
 
 
 def main():
@@ -100,23 +92,22 @@ def main():
     )  # fmt: skip
     log = os.path.join(args["work_dir"], "worker-%d.log" % args["rank"])
     try:
-        env = node_environment(args["env"], args["node_ip"])
+        worker = Program(argv, args["env"], args["node_ip"], log, args["container"])
     except AddressUnknown as error:
         module.fail_json(msg=str(error))
-    result = {"command": printable(argv, env), "log": log, "changed": True}
+    result = {"command": worker.command, "log": log, "changed": True}
     if module.check_mode:
         module.exit_json(**result)
     try:
-        if os.path.exists(log):
-            os.replace(log, log + ".previous")
-        pid = Runtime(args["container"]).start(argv, args["serve_id"], env, log)
-    except (OSError, RuntimeProblem, subprocess.TimeoutExpired) as error:
+        worker.start(args["serve_id"])
+    except LaunchError as error:
         module.fail_json(msg="vLLM cannot be started: %s" % error, **result)
-    time.sleep(FIRST_MOMENTS_S)
-    if pid is None or not processes.is_running(pid):
-        cause = vllm_log.root_cause(read_text(log) or "") or "it ended without saying why"
+    for _elapsed_s in worker.moments(FIRST_MOMENTS_S, every_s=0.2):
+        pass  # what ends now was never going to serve
+    if not worker.is_running():
+        cause = worker.cause() or "it ended without saying why"
         module.fail_json(msg="vLLM ended at once: %s (log: %s)" % (cause, log), **result)
-    module.exit_json(pid=pid, **result)
+    module.exit_json(pid=worker.pid, **result)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def variables(host):
     return host.ansible.get_variables() if host.backend.get_connection_type() == "ansible" else {}
 
 
-AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"  # as in module_utils/plumbline/health_evidence.py
+AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"  # as in module_utils/plumbline/health/evidence/azure.py
 METADATA = "http://169.254.169.254/metadata/instance/compute/vmSize?api-version=2021-02-01&format=text"
 
 

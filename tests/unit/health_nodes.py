@@ -1,6 +1,6 @@
-"""A healthy ND H100 v5 node as evidence, for tests that break one thing of it.
+"""A healthy ND H100 v5 node, and a healthy machine without GPUs, as evidence, for tests that break one thing of it.
 
-No such node was at hand. Its GPUs are the real H200 capture, eight times, with the address, name and fabric state of an ND H100
+No ND H100 v5 was at hand. Its GPUs are the real H200 capture, eight times, with the address, name and fabric state of an ND H100
 v5 put in; its NVLinks and its NHC log are the composed files (tests/captures/composed); its sysfs is written to a folder.
 """
 
@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 
 import yaml
-from ansible.module_utils.plumbline.health import azure as health_azure
-from ansible.module_utils.plumbline.health import checks as health
-from ansible.module_utils.plumbline.health import infiniband as health_ib
-from ansible.module_utils.plumbline.health import nhc_log as nhc
-from ansible.module_utils.plumbline.health import nvlink as health_nvlink
+from ansible.module_utils.plumbline.health.checks import nhc as nhc_check
+from ansible.module_utils.plumbline.health.evidence import azure, devices, infiniband, nhc_log, nvlink
+from ansible.module_utils.plumbline.health.evidence.kernel_log import as_evidence
+from ansible.module_utils.plumbline.health.verdict import assess
 from ansible.module_utils.plumbline.machine import nvidia
 from project import ROOT
 
@@ -77,22 +76,29 @@ def nhc_evidence(text, **changes):
     return dict(
         {
             "error": None, "log": "/var/log/plumbline/nhc/run/nhc.log", "conf": "/var/log/plumbline/nhc/run/nhc.conf",
-            "checks": H100["nhc_checks"], "text": text, "rc": 0, "timed_out": False, "duration_s": 400.0, "command": "run-health-checks.sh",
+            "checks": H100["nhc_checks"], "text": text, "parsed": nhc_log.parse(text), "rc": 0, "timed_out": False,
+            "duration_s": 400.0, "command": "run-health-checks.sh",
         },
         **changes,
     )  # fmt: skip
 
 
-def node(root, xml=None, nvlink_s=NVLINK_S, nvlink_e=NVLINK_E, kernel=(), log=LOG, pci=tuple(ADDRESSES)):
-    """Return the evidence; ``root`` holds what :func:`sysfs` wrote."""
-    lines = ["Linux version 5.15.0-1074-azure", *kernel]
+def kernel_log(lines, source="journal", complete=True, error=None):
+    """Return what ``kernel_log.collect`` returns for these lines: texts, as parsed, or None for a log that could not be read."""
+    if lines is not None:
+        lines = [line if isinstance(line, dict) else {"text": line, "at_s": 0.0} for line in lines]
+    return as_evidence(lines, source, complete, error)
+
+
+def bare(path="/", place="/"):
+    """Return the evidence of a healthy machine without GPU, InfiniBand, NVMe and NHC; its one disk is judged below ``path``."""
     return {
         "system": {"hostname": "n1", "kernel": "5.15", "os": "Ubuntu", "python": "3.10.12", "booted_at": None, "boot_id": "b"},
         "cpu": {"count": 96, "usable": 96, "load": [1.0, 1.0, 1.0]},
         "memory": {"total": 1885 * GIB, "available": 1850 * GIB, "swap_total": 0},
         "disks": [
             {
-                "path": "/", "place": "/", "error": None, "total_bytes": 1000 * GIB, "free_bytes": 700 * GIB,
+                "path": path, "place": place, "error": None, "total_bytes": 1000 * GIB, "free_bytes": 700 * GIB,
                 "inodes_total": 1000, "inodes_free": 900, "read_only": False, "write": {"ms": 3.5, "error": None},
             }
         ],
@@ -104,28 +110,37 @@ def node(root, xml=None, nvlink_s=NVLINK_S, nvlink_e=NVLINK_E, kernel=(), log=LO
         },
         "kernel_clock": {"error": None, "synchronised": True, "offset_ms": 0.1, "max_error_ms": 2.0},
         "clock_skew": {"skew_ms": 3.0, "bound_ms": 10.0, "samples": 4},
-        "kernel_log": {
-            "source": "journal", "lines": [{"text": text, "at_s": 0.0} for text in lines], "error": None, "complete": True,
-        },
-        "gpu": {
+        "kernel_log": kernel_log(["Linux version 5.15.0-1074-azure"]),
+        "gpu": {"presence": {"pci": [], "driver": False, "tool": None}, "smi": None, "error": None, "nvlink": None},
+        "ib": [],
+        "devices": {"interfaces": ["eth0", "lo"], "nvme": []},
+        "host": {},
+        "nhc": {"skipped": ("not asked for", None)},
+    }  # fmt: skip
+
+
+def node(root, xml=None, nvlink_s=NVLINK_S, nvlink_e=NVLINK_E, kernel=(), log=LOG, pci=tuple(ADDRESSES)):
+    """Return the evidence of an ND H100 v5; ``root`` holds what :func:`sysfs` wrote."""
+    return dict(
+        bare(),
+        kernel_log=kernel_log(["Linux version 5.15.0-1074-azure", *kernel]),
+        gpu={
             "presence": {"pci": list(pci), "driver": True, "tool": "/usr/bin/nvidia-smi"},
             "smi": nvidia.parse_xml(xml or smi_xml()),
             "error": None,
-            "nvlink": {
-                "status": health_nvlink.parse_status(nvlink_s), "errors": health_nvlink.parse_errors(nvlink_e), "said": [],
-            },
+            "nvlink": {"status": nvlink.parse_status(nvlink_s), "errors": nvlink.parse_errors(nvlink_e), "said": []},
         },
-        "ib": health_ib.collect(str(root)),
-        "devices": health_azure.devices(str(root)),
-        "host": health_azure.host_values(str(root)),
-        "nhc": nhc_evidence(log),
-    }  # fmt: skip
+        ib=infiniband.collect(str(root)),
+        devices=devices.devices(str(root)),
+        host=azure.host_values(str(root)),
+        nhc=nhc_evidence(log),
+    )
 
 
 def reasons(evidence, expect=None):
     """Return ``{check: [reason, ...]}`` of what is neither healthy nor skipped."""
     found = {}
-    for item in health.assess(evidence, expect or H100):
+    for item in assess(evidence, expect or H100):
         if item["status"] not in ("healthy", "skipped"):
             found.setdefault(item["check"], []).append(item)
     return found
@@ -139,5 +154,5 @@ def statuses(evidence, expect=None):
 
 def judged(text, expect=None):
     """Return ``{check: status}`` of an NHC log alone, healthy ones left out."""
-    items = nhc.judge(nhc.parse(text), expect or H100)
+    items = nhc_check.judge(nhc_log.parse(text), expect or H100)
     return {item["check"]: item["status"] for item in items if item["status"] != "healthy"}

@@ -5,14 +5,19 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 import subprocess
+import sys
 
 import jsonschema
 import pytest
 import yaml
 from ansible.module_utils.plumbline.core.fact import KINDS
-from project import ROOT
+from project import ROOT, load
 
+# Action plugins that go before a module of their name, or take the arguments of another one, have those arguments.
+AROUND_A_MODULE = {"node_health", "pairwise_link"}
+CONTROLLER_ACTIONS = sorted({path.stem for path in (ROOT / "plugins/action").glob("*.py")} - AROUND_A_MODULE)
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
 MODULES = sorted(path.stem for path in (ROOT / "library").glob("*.py"))
 
@@ -52,10 +57,14 @@ def test_module_documents_exactly_its_arguments(name, monkeypatch):
         module.main()
     arguments = caught.value.args[0]
     assert arguments["supports_check_mode"] is True
+    check_documentation(module, name, arguments["argument_spec"])
+
+
+def check_documentation(module, name, spec):
+    """Assert that a module or an action plugin documents exactly the arguments in ``spec``."""
     documentation = yaml.safe_load(module.DOCUMENTATION)
     assert documentation["module"] == name
     options = documentation.get("options") or {}
-    spec = arguments["argument_spec"]
     assert set(options) == set(spec)
     for option, described in options.items():
         assert described.get("type", "str") == spec[option].get("type", "str"), option
@@ -66,13 +75,17 @@ def test_module_documents_exactly_its_arguments(name, monkeypatch):
     assert yaml.safe_load(module.EXAMPLES) and yaml.safe_load(module.RETURN)
 
 
+@pytest.mark.parametrize("name", CONTROLLER_ACTIONS)
+def test_action_documents_exactly_its_arguments(name):
+    plugin = load("plugins/action/%s.py" % name)
+    check_documentation(plugin, name, plugin.ActionModule.ARGUMENTS)
+
+
 # What only the controller runs may use what pyproject.toml pins; everything else travels to nodes.
 CONTROLLER = ROOT / "plugins/module_utils/plumbline/controller"
 
 
 def test_code_that_runs_on_nodes_needs_the_standard_library_only():
-    import sys
-
     allowed = set(sys.stdlib_module_names) | {"ansible"}
     for path in [*(ROOT / "library").glob("*.py"), *(ROOT / "plugins/module_utils").rglob("*.py")]:
         if CONTROLLER in path.parents:
@@ -84,6 +97,26 @@ def test_code_that_runs_on_nodes_needs_the_standard_library_only():
             foreign = {item.split(".")[0] for item in names} - allowed
             # torchrun runs this one, in the serving environment.
             assert not foreign or path.name == "torch_worker.py", (path.name, foreign)
+
+
+def shipped(name, folder):
+    """Return the files of ours that Ansible sends to a node with a module, by their path in the package."""
+    keep = {"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_REMOTE_TMP": str(folder)}
+    # The unknown option ends the module before it does anything; it has been sent by then.
+    command = ["ansible", "localhost", "-c", "local", "-m", name, "-a", "no_such_option=1"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **keep}, capture_output=True, text=True, check=False)
+    assert "no_such_option" in done.stdout, done.stdout + done.stderr
+    (sent,) = folder.rglob("AnsiballZ_%s.py" % name)
+    subprocess.run([sys.executable, str(sent), "explode"], cwd=ROOT, capture_output=True, check=True)
+    inside = "/module_utils/plumbline/"
+    return {str(path).partition(inside)[2] for path in folder.rglob("*.py") if inside in str(path)}
+
+
+@pytest.mark.parametrize(("name", "needed"), [("node_health", "health/evidence.py"), ("serve_benchmark", "benchmark/client.py")])
+def test_no_code_of_the_controller_or_the_lab_travels_to_nodes(name, needed, tmp_path):
+    files = shipped(name, tmp_path)
+    assert needed in files and "core/fact.py" in files
+    assert not [item for item in files if item.startswith(("controller", "lab"))]
 
 
 def test_every_kind_has_a_valid_schema():

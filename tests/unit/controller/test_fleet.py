@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from action_run import run_action
 from ansible.module_utils.plumbline.controller import fleet
-from ansible.module_utils.testing import patch_module_args
 from health_nodes import ROOT
 from jsonschema import Draft202012Validator
-from project import load
+from report_runs import health
 
 
 def fact(kernel="5.15", driver="580.1", sku="a", nccl=478.0, ib=(390.0, 391.0), temperature=34):
@@ -22,6 +22,12 @@ def fact(kernel="5.15", driver="580.1", sku="a", nccl=478.0, ib=(390.0, 391.0), 
             "memory_total_bytes": 1 << 40,
         },
     }
+
+
+def whole():
+    """Return a health fact with these parts that fits its schema."""
+    one, parts = health(), fact()
+    return dict(one, context={**one["context"], **parts["context"]}, measured={**one["measured"], **parts["measured"], "gpu_count": 2})
 
 
 def nodes(*facts):
@@ -97,43 +103,19 @@ def test_the_slowest_port_counts():
     assert "nccl_allreduce_gbps" not in fleet.summary({"context": {}, "measured": {"nhc": {"nccl_allreduce_gbps": None}}})["metrics"]
 
 
-def test_module_returns_a_valid_fact(capsys):
-    import fleet_health
-
-    given = nodes(*[fact() for _index in range(5)])
-    with patch_module_args({"node": "n1", "nodes": given}), pytest.raises(SystemExit):
-        fleet_health.main()
-    result = json.loads(capsys.readouterr().out)
+def test_action_returns_a_valid_fact_of_every_node(keep):
+    for index in range(5):
+        keep("n%d" % index, whole())
+    keep("n5", dict(whole(), status="nonsense"))
+    result = run_action("fleet_health", {"nodes": ["n%d" % index for index in range(7)]})
+    assert sorted(result["plumbline_facts"]) == ["n0", "n1", "n2", "n3", "n4"], "what breaks its schema, or left nothing, is not compared"
+    (found,) = result["plumbline_facts"]["n1"]
     for name in ("fact", "health"):
-        Draft202012Validator(json.loads((ROOT / ("docs/schema/%s.schema.json" % name)).read_text())).validate(result["fact"])
-    assert result["fact"]["name"] == "fleet" and result["fact"]["status"] == "healthy"
-    assert result["fact"]["measured"]["metrics"]["nccl_allreduce_gbps"]["nodes_count"] == 5
+        Draft202012Validator(json.loads((ROOT / ("docs/schema/%s.schema.json" % name)).read_text())).validate(found)
+    assert found["name"] == "fleet" and found["status"] == "healthy"
+    assert found["measured"]["metrics"]["nccl_allreduce_gbps"]["nodes_count"] == 5
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"node": "x", "nodes": {}}, "x is not among nodes"),
-        ({"node": "n0", "nodes": {"n0": {}}, "min_nodes": 2}, "at least 3"),
-        ({"node": "n0", "nodes": {"n0": {"wrong": 1}}}, "node_health_fleet"),
-    ],
-)
-def test_module_refuses_what_it_cannot_compare(capsys, arguments, words):
-    import fleet_health
-
-    with patch_module_args(arguments), pytest.raises(SystemExit):
-        fleet_health.main()
-    result = json.loads(capsys.readouterr().out)
-    assert result["failed"] and words in result["msg"]
-
-
-def test_filter_takes_the_nodes_that_have_a_fact():
-    filters = load("roles/node_health/filter_plugins/node_health.py")
-    hostvars = {"a": {"node_health_result": {"fact": fact()}}, "b": {"node_health_result": {"unreachable": True}}, "c": {}}
-    assert list(filters.node_health_fleet(list(hostvars), hostvars)) == ["a"]
-
-
-def test_choice_of_nodes_counts_the_fleets_verdict():
-    filters = load("plugins/filter/plumbline.py")
-    hostvars = {"a": {"node_health_result": {"fact": {"status": "healthy"}}, "node_health_fleet_result": {"fact": {"status": "degraded"}}}}
-    assert filters.plumbline_candidates(["a"], hostvars)[0]["verdicts"] == {"health": "degraded"}
+def test_action_refuses_what_it_cannot_compare(keep):
+    result = run_action("fleet_health", {"nodes": ["n0"], "min_nodes": 2})
+    assert result["failed"] and "at least 3" in result["msg"]

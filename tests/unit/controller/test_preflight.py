@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from action_run import run_action
 from ansible.module_utils.plumbline.controller import preflight
-from ansible.module_utils.testing import patch_module_args
+from module_run import run_module
 
 NODES = [{"name": f"lab{number}", "address": f"10.98.0.{number}", "port": 22} for number in (1, 2, 3)]
 GOOD = {"name": "pp2_across", "tp": 1, "pp": 2, "nodes": 2, "executor": "ray"}
@@ -88,21 +87,28 @@ def test_packages():
     assert "lacks no_such_package, no.such.package" in found[0] and "/venv/bin/python3 -m pip install" in found[0]
 
 
-def run_module(module, capsys, **arguments):
-    """Run a module in this process; return its result."""
-    with patch_module_args(arguments), pytest.raises(SystemExit):
-        module.main()
-    return json.loads(capsys.readouterr().out)
+def given(nodes, **variables):
+    """Return task variables as Ansible has them on localhost; ``variables`` are the nodes'."""
+    hostvars = {node["name"]: {"ansible_host": node["address"], **variables} for node in nodes}
+    return {"groups": {"nodes": [node["name"] for node in nodes]}, "hostvars": hostvars}
 
 
-def test_module_fails_with_every_problem(capsys):
-    import preflight_check
-
-    good = run_module(preflight_check, capsys, nodes=NODES, expected_nodes=3, layouts=[GOOD], packages=["json"])
+def test_action_fails_with_every_problem():
+    good = run_action("preflight_check", {"expected_nodes": 3, "packages": ["json"]}, given(NODES, vllm_serve_layouts=[GOOD]))
     assert good["problems"] == [] and good["nodes"] == 3 and not good.get("failed")
-    bad = run_module(preflight_check, capsys, nodes=[], layouts=[dict(GOOD, executor="x")], packages=["no_such_package"])
+    without = {"groups": {}, "hostvars": {}, "vllm_serve_layouts": [dict(GOOD, executor="x")]}
+    bad = run_action("preflight_check", {"packages": ["no_such_package"]}, without)
     assert bad["failed"] and len(bad["problems"]) == 3
     assert all(text in bad["msg"] for text in bad["problems"])
+
+
+def test_action_reads_addresses_and_the_image_off_the_nodes():
+    twins = [NODES[0], dict(NODES[1], address=NODES[0]["address"])]
+    bad = run_action("preflight_check", {}, given(twins, vllm_serve_runtime="docker"))
+    assert bad["failed"] and len(bad["problems"]) == 2
+    assert "share the address" in bad["problems"][0] and "vllm_serve_image is not set" in bad["problems"][1]
+    wrong = run_action("preflight_check", {"expected": 3}, given(NODES))
+    assert wrong["failed"] and "expected" in wrong["msg"]
 
 
 def test_node_python(capsys):

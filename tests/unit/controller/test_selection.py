@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.plumbline.controller.selection import select
+from action_run import run_action
+from ansible.module_utils.plumbline.controller.selection import candidates, select
 from project import load
-
-filters = load("plugins/filter/plumbline.py")
+from report_runs import health
 
 LAYOUTS = [{"name": "one", "nodes": 1}, {"name": "two", "nodes": 2}]
 
@@ -46,24 +46,52 @@ def test_a_failed_spare_replaces_nobody():
 
 
 def test_report_names_the_replacement():
-    from ansible.module_utils.plumbline.controller.report import view as report_view
+    from ansible.module_utils.plumbline.controller.report.view.nodes import selection as shown
 
     selection = select([node("a", health="failed"), node("b", health="healthy"), node("c", health="healthy")], LAYOUTS)
-    view = report_view._selection({"selection": selection}, {"nodes": {}})
+    view = shown({"selection": selection}, {})
     assert view["excluded"] == [{"host": "a", "why": "health: failed; replaced by the spare c"}]
     assert [item["host"] for item in view["serving"]] == ["b", "c"]
 
 
-def test_candidates_read_registered_results():
+def test_candidates_are_the_verdicts_of_the_report():
+    def judged(*reasons, **phases):
+        return {"phases": dict.fromkeys(("health", "model"), None) | phases, "reasons": list(reasons)}
+
+    lost = {"phase": "other", "check": "unreachable", "status": "failed"}
+    out = candidates(["a", "b", "c"], {"a": judged(health="healthy"), "b": judged(lost, other="failed"), "z": judged(health="failed")})
+    assert out == [
+        {"name": "a", "verdicts": {"health": "healthy"}},
+        {"name": "b", "verdicts": {"unreachable": "failed"}},
+        {"name": "c", "verdicts": {}},
+    ]
+
+
+def test_action_decides_from_what_is_kept(keep):
+    arguments = {"nodes": ["a", "b", "c"], "layouts": LAYOUTS}
+    assert run_action("node_selection", arguments)["plumbline_selection"]["serving"] == ["a", "b"], (
+        "nothing kept, nothing held against them"
+    )
+    keep("a", health("failed"))
+    keep("b", dict(health(), measured=None))
+    keep("c", health())
+    out = run_action("node_selection", arguments)["plumbline_selection"]
+    assert out["serving"] == ["c"] and out["excluded"] == {"a": "health: failed", "b": "health: incomplete"}
+    bad = run_action("node_selection", dict(arguments, layouts=[{"name": "x"}]))
+    assert bad["failed"] and "a layout needs name and nodes" in bad["msg"]
+
+
+def test_action_without_the_callback_says_what_to_do(monkeypatch):
+    monkeypatch.delenv("PLUMBLINE_KEPT_DIR", raising=False)
+    bad = run_action("node_selection", {"nodes": ["a"]})
+    assert bad["failed"] and "ANSIBLE_CALLBACK_PLUGINS" in bad["msg"]
+
+
+def test_addresses_are_a_roles_own_else_plumblines_else_ansibles_else_the_name():
     hostvars = {
-        "a": {"ansible_host": "10.0.0.1", "node_health_result": {"fact": {"status": "healthy"}}, "preflight_ping": {"ping": "pong"}},
-        "b": {"preflight_ping": {"unreachable": True}},
-        "c": {"node_health_result": {"failed": True, "msg": "MODULE FAILURE"}},
-        "d": {"node_health_result": {"skipped": True}},
-        "e": {"node_health_result": {"results": [{"fact": {"status": "healthy"}}, {"unreachable": True}]}},
+        "a": {"mine": "1", "plumbline_address": "2"},
+        "b": {"mine": "", "plumbline_address": "2"},
+        "c": {"ansible_host": "3"},
+        "d": {},
     }
-    out = filters.plumbline_candidates(list(hostvars), hostvars)
-    assert [item["verdicts"] for item in out] == [
-        {"health": "healthy"}, {"preflight": "failed"}, {"health": "failed"}, {}, {"health": "failed"},
-    ]  # fmt: skip
-    assert [item["address"] for item in out] == ["10.0.0.1", "b", "c", "d", "e"]
+    assert load("plugins/filter/plumbline.py").plumbline_addresses(list(hostvars), hostvars, "mine") == ["1", "2", "3", "d"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from ansible.module_utils.plumbline.core.scrub import scrub_text
+from ansible.module_utils.plumbline.core.scrub import scrub_environment, scrub_text
 from ansible.module_utils.plumbline.serving.command import printable
 
 
@@ -27,3 +27,11 @@ def test_dictionaries_in_logs_are_scrubbed_too(text):
 @pytest.mark.parametrize("text", ["--max-num-batched-tokens=8192", "eos_token_id=5", "KV cache of tokens: 100", "tokenizer_mode=auto"])
 def test_tokens_that_are_counted_are_no_secrets(text):
     assert scrub_text(text) == text
+
+
+def test_environment_that_a_fact_keeps():
+    env = {"NCCL_NET": "IB", "HF_TOKEN": "two words", "S3_SECRET_KEY": "x", "NOTE": "hf_abcdefgh12", "VLLM_MAX_TOKENS": 5}
+    assert scrub_environment(env) == {
+        "HF_TOKEN": "[scrubbed]", "NCCL_NET": "IB", "NOTE": "[scrubbed]", "S3_SECRET_KEY": "[scrubbed]", "VLLM_MAX_TOKENS": "5",
+    }  # fmt: skip
+    assert list(scrub_environment(env)) == sorted(env)

@@ -12,9 +12,9 @@ SAMPLES = [
 
 
 def reasons(judge, *args):
-    fact = Measurement("collective", "x")
-    judge(fact, *args)
-    return {item["check"]: item for item in fact.reasons}
+    measurement = Measurement("collective", "x")
+    judge(measurement, *args)
+    return {item["check"]: item for item in measurement.reasons}
 
 
 # doc/PERFORMANCE.md of nccl-tests: all-reduce 2(n-1)/n, send-receive 1.
@@ -42,12 +42,18 @@ def test_quantile_interpolates_like_numpy():
 
 def test_measured():
     result = collective.measured("all_reduce", 4, 2, SAMPLES)
-    assert result["latency_8b_us"] == 11.5
+    assert result["latency_8b_us"] == 11.5 and "latency_8b_mean_us" not in result and result["fit"] is None
     assert result["sweep"][0]["time_us"] == {"min": 10.0, "median": 11.5, "p90": 38.6, "max": 50.0}
     # 10^6 bytes in 1 ms are 10^9 bytes/s; times 2 * 3/4.
     assert result["sweep"][1]["algbw_gbps"] == 1.0
     assert result["peak_busbw_gbps"] == 1.5
     assert (result["ranks"], result["nodes"]) == (4, 2)
+
+
+def test_fit_says_which_times_it_is_over():
+    more = [*SAMPLES, {"size_bytes": 2000000, "times_us": [2000.0], "operations": 4, "wrong": 0}]
+    fit = collective.measured("all_reduce", 4, 2, more)["fit"]
+    assert fit["time_us"] == "median" and fit["sizes_used"] == 3
 
 
 def test_measured_makes_nothing_up():

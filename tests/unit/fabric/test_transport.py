@@ -15,9 +15,9 @@ SOCKET = (ROOT / "nccl_composed" / "composed.all_reduce.2x8.socket.nccl.log").re
 
 
 def judged(log, expected, nodes=2, ranks=16):
-    fact = Measurement("collective", "x")
-    transport.judge(fact, transport.parse(log), expected, nodes, ranks)
-    return {item["check"]: item for item in fact.reasons}
+    measurement = Measurement("collective", "x")
+    transport.judge(measurement, transport.parse(log), expected, nodes, ranks)
+    return {item["check"]: item for item in measurement.reasons}
 
 
 def test_the_real_fallback_is_a_socket():
@@ -154,16 +154,16 @@ COUNTERS = [
 
 @pytest.mark.parametrize(("counters", "status"), COUNTERS)
 def test_counters(counters, status):
-    fact = Measurement("collective", "x")
-    transport.judge_counters(fact, counters, "eth0", 1_000_000, "IB")
-    assert [item["status"] for item in fact.reasons] == [status]
+    measurement = Measurement("collective", "x")
+    transport.judge_counters(measurement, counters, "eth0", 1_000_000, "IB")
+    assert [item["status"] for item in measurement.reasons] == [status]
 
 
 def test_counters_say_nothing_where_no_infiniband_is_expected():
-    fact = Measurement("collective", "x")
-    transport.judge_counters(fact, {"eth0": 1}, "eth0", 1_000_000, "Socket")
-    transport.judge_counters(fact, {"eth0": 1}, "eth0", 0, "IB")
-    assert fact.reasons == []
+    measurement = Measurement("collective", "x")
+    transport.judge_counters(measurement, {"eth0": 1}, "eth0", 1_000_000, "Socket")
+    transport.judge_counters(measurement, {"eth0": 1}, "eth0", 0, "IB")
+    assert measurement.reasons == []
 
 
 RUNS = [{"total_output_tokens": 512}]
@@ -175,35 +175,35 @@ def served(tmp_path, log, expected, nodes, monkeypatch, sent):
     readings = iter([{"eth0": 0, "mlx5_ib0/1": 0}, sent])
     monkeypatch.setattr(transport, "snapshot", lambda interface: next(readings))
     monkeypatch.setattr(transport_serving, "interface_of", lambda url: "eth0")
-    fact = Measurement("benchmark", "d_tp16")
-    fact.context.update(model_hidden_size=8192, model_dtype="float16")
-    transport_serving.Watch("http://10.0.0.4:8000").attach(fact, str(path), nodes, 16, expected, RUNS)
-    return fact
+    measurement = Measurement("benchmark", "d_tp16")
+    measurement.context.update(model_hidden_size=8192, model_dtype="float16")
+    transport_serving.Watch("http://10.0.0.4:8000").attach(measurement, str(path), nodes, 16, expected, RUNS)
+    return measurement
 
 
 def test_a_serving_result_over_tcp_fails(tmp_path, monkeypatch):
-    fact = served(tmp_path, SOCKET, "IB", 2, monkeypatch, {"eth0": 50_000_000, "mlx5_ib0/1": 0})
-    reasons = {item["check"]: item["status"] for item in fact.reasons}
+    measurement = served(tmp_path, SOCKET, "IB", 2, monkeypatch, {"eth0": 50_000_000, "mlx5_ib0/1": 0})
+    reasons = {item["check"]: item["status"] for item in measurement.reasons}
     assert reasons == {"benchmark.transport": "failed", "benchmark.transport_counters": "failed"}
-    assert fact.context["transport"]["verdict"] == "Socket"
-    assert fact.context["transport"]["sent_bytes"] == {"eth0": 50_000_000, "mlx5_ib0/1": 0}
+    assert measurement.context["transport"]["verdict"] == "Socket"
+    assert measurement.context["transport"]["sent_bytes"] == {"eth0": 50_000_000, "mlx5_ib0/1": 0}
 
 
 def test_a_serving_result_over_infiniband(tmp_path, monkeypatch):
-    fact = served(tmp_path, IB, "IB", 2, monkeypatch, {"eth0": 5_000, "mlx5_ib0/1": 900_000_000})
-    assert {item["status"] for item in fact.reasons} == {"healthy"} and len(fact.reasons) == 2
-    assert fact.context["transport"]["evidence"]
+    measurement = served(tmp_path, IB, "IB", 2, monkeypatch, {"eth0": 5_000, "mlx5_ib0/1": 900_000_000})
+    assert {item["status"] for item in measurement.reasons} == {"healthy"} and len(measurement.reasons) == 2
+    assert measurement.context["transport"]["evidence"]
 
 
 def test_a_serving_result_without_evidence_is_incomplete(tmp_path, monkeypatch):
-    fact = served(tmp_path, "INFO vllm is up\n", "IB", 2, monkeypatch, {"eth0": 5_000, "mlx5_ib0/1": 900_000_000})
-    assert {item["check"]: item["status"] for item in fact.reasons}["benchmark.transport"] == "incomplete"
+    measurement = served(tmp_path, "INFO vllm is up\n", "IB", 2, monkeypatch, {"eth0": 5_000, "mlx5_ib0/1": 900_000_000})
+    assert {item["check"]: item["status"] for item in measurement.reasons}["benchmark.transport"] == "incomplete"
 
 
 def test_one_node_and_no_expectation_are_noted_only(tmp_path, monkeypatch):
     for expected, nodes in (("IB", 1), ("", 2)):
-        fact = served(tmp_path, IB, expected, nodes, monkeypatch, {"eth0": 1, "mlx5_ib0/1": 1})
-        assert fact.reasons == [] and fact.context["transport"]["verdict"] == "IB"
+        measurement = served(tmp_path, IB, expected, nodes, monkeypatch, {"eth0": 1, "mlx5_ib0/1": 1})
+        assert measurement.reasons == [] and measurement.context["transport"]["verdict"] == "IB"
 
 
 def test_least_bytes_of_a_serving_result():

@@ -5,29 +5,21 @@ from __future__ import annotations
 import json
 import re
 
+import node_health
 import pytest
 import yaml
-from ansible.module_utils.plumbline.health import checks as health
 from ansible.module_utils.plumbline.health import expect as health_expect
-from ansible.module_utils.plumbline.health import kernel_log as health_kernel_log
-from ansible.module_utils.plumbline.health import nhc_log as nhc
-from ansible.module_utils.plumbline.health import nhc_run
+from ansible.module_utils.plumbline.health.evidence import kernel_log, nhc_log, nhc_run
+from ansible.module_utils.plumbline.health.verdict import assess
 from ansible.module_utils.plumbline.machine import nvidia
-from ansible.module_utils.testing import patch_module_args
-from health_nodes import ADDRESSES, CAPTURES, H100, LOG, NVLINK_S, ROOT, SKUS, judged, node, reasons, smi_xml, statuses, sysfs, write
+from health_nodes import ADDRESSES, CAPTURES, H100, LOG, NVLINK_S, ROOT, SKUS, judged, node, reasons, smi_xml, statuses, write
+from module_run import run_module
 from nhc_mock import ERROR, after, install
-
-
-@pytest.fixture
-def root(tmp_path):
-    """A folder with the sysfs of a healthy node."""
-    sysfs(tmp_path)
-    return tmp_path
 
 
 def test_the_node_that_each_case_breaks_is_healthy(root):
     assert statuses(node(root)) == {}
-    found = health.assess(node(root), H100)
+    found = assess(node(root), H100)
     # The speed of the management interface is not in the SKU's data: shown, not judged.
     assert [item["check"] for item in found if item["status"] != "healthy"] == ["nic.speed"]
     checks = {item["check"] for item in found}
@@ -39,7 +31,7 @@ def test_false_pass_01_ib_failure_exits_zero(root):
     died += "FaultCode: NHC2003"
     log = after('Running check:  "check_ib_bw_gdr', died)
     evidence = node(root, log=log)
-    assert nhc.parse(log)["exit_code"] == 0 and evidence["nhc"]["rc"] == 0
+    assert nhc_log.parse(log)["exit_code"] == 0 and evidence["nhc"]["rc"] == 0
     assert statuses(evidence) == {"nhc.check_ib_bw_gdr": "failed"}
 
 
@@ -54,7 +46,7 @@ def test_false_pass_02_row_remap_is_yes_or_no(root, state):
 
 def test_false_pass_03_xids_and_flaps_with_iso_timestamps(root):
     entry = {"MESSAGE": "NVRM: Xid (PCI:0003:00:00): 79, pid=1, GPU has fallen off the bus.", "__REALTIME_TIMESTAMP": "1763960000000000"}
-    lines = [line["text"] for line in health_kernel_log.parse_journal(json.dumps(entry) + "\n")]
+    lines = [line["text"] for line in kernel_log.parse_journal(json.dumps(entry) + "\n")]
     write(root, "sys/class/infiniband/mlx5_ib2/ports/1/counters/link_downed", "7")
     evidence = node(root, kernel=lines)
     assert judged(evidence["nhc"]["text"]) == {}  # NHC itself saw nothing
@@ -122,14 +114,10 @@ def test_false_pass_08_timeout_of_the_whole_run(root, tmp_path):
 
 
 def test_false_pass_09_it_unlocks_the_clocks(tmp_path, capsys):
-    import node_health
-
     # Check mode promises to change nothing, so NHC does not run there.
     script = install(tmp_path)
     arguments = {"sku": "generic", "skus": SKUS, "paths": [str(tmp_path)], "nhc_script": script, "nhc": "require"}
-    with patch_module_args(dict(arguments, _ansible_check_mode=True)), pytest.raises(SystemExit):
-        node_health.main()
-    fact = json.loads(capsys.readouterr().out)["fact"]
+    fact = run_module(node_health, capsys, _ansible_check_mode=True, **arguments)["fact"]
     assert not (tmp_path / "arguments").exists()
     said = [item["seen"] for item in fact["reasons"] if item["check"] == "check_mode"]
     assert any("unlocks the GPU clocks" in text for text in said)

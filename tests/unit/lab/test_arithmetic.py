@@ -86,11 +86,8 @@ def test_burst_holds_an_offloaded_packet_and_two_milliseconds():
     assert lab.tbf_burst(10**9) == 250000
 
 
-def test_shaped_rate_reads_tc_json():
-    tbf = {"kind": "tbf", "handle": "8003:", "root": True, "options": {"rate": 125000000, "burst": 250000, "lat": 50000}}
-    assert lab.shaped_rate([tbf]) == 10**9
-    assert lab.shaped_rate([{"kind": "noqueue", "root": True, "options": {}}]) is None
-    assert lab.shaped_rate([]) is None
+def test_bucket_in_tc_words():
+    assert lab.tbf(10**9) == ["tbf", "rate", "1000000000bit", "burst", "250000", "latency", "50ms"]
 
 
 def test_overlaps():

@@ -1,6 +1,10 @@
 """Copying a model: rsync's and ssh's command lines and failures, sshd's host keys."""
 
+import time
+
+import model_sync
 import pytest
+from ansible.module_utils.plumbline.core.processes import is_running
 from ansible.module_utils.plumbline.model import keys as manifest_keys
 from ansible.module_utils.plumbline.model import pull as manifest_pull
 
@@ -99,3 +103,14 @@ def test_public_key():
     assert manifest_keys.public_key("ssh-ed25519 AAAA root@lab1\n") == "ssh-ed25519 AAAA"
     assert manifest_keys.public_key("ecdsa-sha2-nistp256 BBBB") == "ecdsa-sha2-nistp256 BBBB"
     assert manifest_keys.public_key("-----BEGIN OPENSSH PRIVATE KEY-----") is None
+
+
+def test_transfer_that_takes_too_long_is_ended_with_its_children():
+    started = time.monotonic()
+    status, out, err = model_sync.run_bounded(["sh", "-c", "sleep 60 & echo $!; echo half >&2; wait"], 0.5)
+    assert status is None and err == "half\n" and time.monotonic() - started < 10
+    assert not is_running(int(out))
+
+
+def test_transfer_that_ends_is_told():
+    assert model_sync.run_bounded(["sh", "-c", "echo out; echo err >&2; exit 23"], 10) == (23, "out\n", "err\n")

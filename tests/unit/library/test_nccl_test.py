@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible.module_utils.plumbline.clocks import window as clocks_window
 from ansible.module_utils.plumbline.fabric import transport
 from ansible.module_utils.plumbline.fabric.nccl import run as nccl_run
 from ansible.module_utils.testing import patch_module_args
+from clocks_mock import MockGpus
 from jsonschema import Draft202012Validator
 from project import ROOT
 
@@ -132,6 +134,7 @@ def test_one_gpu_without_mpi(capsys, mocks):
     assert sizes == sorted([8 * 2**power for power in range(18)] + [933888])
     assert fact["measured"]["messages"][0] == {"what": "decode", "size_bytes": 16384}
     assert fact["measured"]["point"]["in_place"]["n"] == 3
+    assert fact["measured"]["latency_8b_mean_us"] == pytest.approx(10, rel=1e-3) and "latency_8b_us" not in fact["measured"]
     assert fact["measured"]["fit"]["alpha_us"] == pytest.approx(10, rel=1e-3)
     assert fact["measured"]["fit"]["beta_gbps"] == pytest.approx(2, rel=1e-3)
     assert fact["context"]["output_format"] == "json/3" and fact["context"]["nccl_tests_version"] == "2.19.6"
@@ -149,7 +152,7 @@ def test_one_gpu_without_mpi(capsys, mocks):
 def test_a_build_without_json_gives_the_same_from_text(capsys, mocks):
     fact = run(capsys, mocks, {"json": False})
     assert fact["status"] == "healthy" and fact["context"]["output_format"] == "text"
-    assert len(fact["measured"]["sweep"]) == 18
+    assert len(fact["measured"]["sweep"]) == 18 and "messages" not in fact["measured"], "no model, no messages"
 
 
 def test_a_json_file_under_another_name_is_found(capsys, mocks):
@@ -298,11 +301,62 @@ def test_arguments_that_make_no_sense(capsys, mocks, arguments, word):
     assert result["failed"] and word in result["msg"]
 
 
-def test_a_run_that_hangs_is_ended(capsys, mocks, monkeypatch):
-    monkeypatch.setattr("ansible.module_utils.plumbline.fabric.torch_run.GRACE_S", 1)
+def test_a_run_that_hangs_is_ended(capsys, mocks):
     (mocks / "all_reduce_perf").write_text(
         "#!/bin/sh\n[ \"$1\" = -h ] && echo 'USAGE: [-J,--output_file x]' && exit 0\necho '# still here'\nsleep 300\n"
     )
     fact = run(capsys, mocks, timeout_s=2)
     reason = next(item for item in fact["reasons"] if item["check"] == "collective.run")
     assert reason["status"] == "failed" and "not done after 2 s" in reason["seen"]
+
+
+def test_clocks_are_watched_while_the_tests_run(capsys, mocks, tmp_path, monkeypatch):
+    gpus = MockGpus(tmp_path)
+    gpus.lock_by_us(1980)
+    monkeypatch.setattr(clocks_window, "QUIET_S", 0.1)
+    real = nccl_run.run
+
+    def at_work(*arguments):
+        gpus.work()
+        return real(*arguments)
+
+    monkeypatch.setattr(nccl_run, "run", at_work)
+    fact = run(capsys, mocks, clock_window=gpus.window())
+    assert fact["status"] == "healthy", fact["reasons"]
+    seen = fact["context"]["clocks"]
+    assert seen["expected_mhz"] == 1980 and seen["expected_from"] == "record" and seen["window_s"] >= 0.5
+    assert seen["gpus"]["0001:00:00.0"]["sm_mhz"]["median"] == 1980 and status(fact, "clocks.lock") == "healthy"
+    gpus.lock(None)
+    fact = run(capsys, mocks, clock_window=gpus.window())
+    assert fact["status"] == "failed" and status(fact, "clocks.lock") == "failed"
+    assert len(fact["measured"]["sweep"]) == 18, "what was measured is kept"
+
+
+def test_a_driver_that_does_not_answer_leaves_the_numbers_and_is_said(capsys, mocks, tmp_path):
+    broken = tmp_path / "mock-nvidia-smi"
+    broken.write_text("#!/bin/sh\nexit 9\n")
+    broken.chmod(0o755)
+    fact = run(capsys, mocks, clock_window={"nvidia_smi": str(broken)})
+    assert status(fact, "clocks.window") == "incomplete" and status(fact, "collective.values") == "healthy"
+    assert len(fact["measured"]["sweep"]) == 18 and fact["context"]["clocks"]["gpus"] == {}
+
+
+def test_without_a_driver_the_clocks_are_none_of_its_business(capsys, mocks, tmp_path, monkeypatch):
+    monkeypatch.setattr("ansible.module_utils.plumbline.machine.nvidia.is_present", lambda found: False)
+    fact = run(capsys, mocks)
+    assert fact["status"] == "healthy" and fact["context"]["clocks"] == {"status": "skipped", "seen": "no GPU"}
+
+
+def test_line_rate_is_that_of_the_interface(capsys, mocks, monkeypatch):
+    monkeypatch.setattr("ansible.module_utils.plumbline.machine.net.line_rate_gbit_s", {"lo": 25.0}.get)
+    fact = run(capsys, mocks, interface="lo")
+    assert (fact["context"]["interface"], fact["context"]["link_rate_gbit_s"]) == ("lo", 25.0)
+
+
+def test_report_takes_the_mean_latency_where_there_is_no_median(capsys, mocks):
+    from ansible.module_utils.plumbline.controller.report.records.collectives import collectives
+
+    fact = run(capsys, mocks)
+    entry = {"kind": "collective", "name": fact["name"], "host": "node1", "file": "x", "fact": fact, "problems": []}
+    [record] = collectives({"facts": [entry]})
+    assert record["latency_8b_us"] == fact["measured"]["latency_8b_mean_us"]

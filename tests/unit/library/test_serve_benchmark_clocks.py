@@ -10,8 +10,6 @@ import os
 import sys
 
 import pytest
-from ansible.module_utils.plumbline.clocks import query as clocks_query
-from ansible.module_utils.plumbline.clocks import record as clocks_record
 from ansible.module_utils.plumbline.clocks import window as clocks_window
 from ansible.module_utils.plumbline.machine import nvidia
 from clocks_mock import ROOT, MockGpus
@@ -49,9 +47,7 @@ def gpus(tmp_path, monkeypatch):
     (tmp_path / "mock-vllm").write_text(MOCK_VLLM % (sys.executable, str(RESULT)))
     (tmp_path / "mock-vllm").chmod(0o755)
     (tmp_path / "load.json").write_text(json.dumps({"use": 97, "used_mib": 40000, "active": "0x0"}))
-    mock.lock(1980)
-    seen = clocks_query.Reader(str(mock.tool)).read()
-    clocks_record.write(str(mock.state_dir), clocks_record.make(seen, 1980, 1, {}, [str(mock.nhc_log)]))
+    mock.lock_by_us(1980)
     return mock
 
 
@@ -72,7 +68,7 @@ def benchmark(gpus, capsys, nodes=1, **window):
         "program": str(gpus.folder / "mock-vllm"), "layout": {"name": "tp1", "tp": 1, "pp": 1, "nodes": nodes, "executor": "mp"},
         "url": "http://127.0.0.1:1", "model": str(gpus.folder), "served_name": "m", "server_pid": os.getpid(), "server_log": "/dev/null",
         "runs": 2, "prompts": 5, "output_len": 64, "work_dir": str(gpus.folder / "work"),
-        "clock_window": dict({"interval_s": 0.1, "nvidia_smi": str(gpus.tool), "state_dir": str(gpus.state_dir)}, **window),
+        "clock_window": gpus.window(**window),
     }  # fmt: skip
     return exit_of(serve_benchmark, given, capsys)
 
@@ -123,11 +119,7 @@ def test_collective_carries_clocks(gpus, capsys, monkeypatch):
     import collective_torch
 
     def run(command, env, folder, count, timeout_s):
-        import time
-
-        gpus.mood(use=97, used_mib=4000, active="0x0")
-        time.sleep(0.5)
-        gpus.mood()
+        gpus.work()
         return 0, 0.5, ""
 
     sample = {"size_bytes": 8, "times_us": [5.0, 6.0], "operations": 3, "wrong": 0}
@@ -136,13 +128,15 @@ def test_collective_carries_clocks(gpus, capsys, monkeypatch):
     monkeypatch.setattr(collective_torch.collective_run, "states", lambda folder: state)
     given = {
         "op": "all_reduce", "scope": "within", "addresses": ["127.0.0.1"], "nproc_per_node": 2, "sizes": [8], "backend": "nccl",
-        "torchrun": sys.executable,
-        "clock_window": {"interval_s": 0.1, "nvidia_smi": str(gpus.tool), "state_dir": str(gpus.state_dir)},
+        "torchrun": sys.executable, "clock_window": gpus.window(), "env": {"NCCL_ALGO": "Ring", "HF_TOKEN": "by mistake"},
     }  # fmt: skip
     fact = exit_of(collective_torch, given, capsys)
     gpu = fact["context"]["clocks"]["gpus"]["0002:00:00.0"]
     assert gpu["sm_mhz"]["median"] == 1980 and fact["context"]["clocks"]["expected_from"] == "record"
     assert verdicts(fact)["clocks.lock"] == "healthy"
+    given_to_ranks = fact["context"]["environment"]
+    assert given_to_ranks["NCCL_ALGO"] == "Ring" and given_to_ranks["NCCL_SOCKET_IFNAME"] == fact["context"]["interface"]
+    assert given_to_ranks["HF_TOKEN"] == "[scrubbed]" and "PATH" not in given_to_ranks, "what the ranks were given, without secrets"
     gpus.lock(None)
     fact = exit_of(collective_torch, given, capsys)
     assert fact["status"] == "failed" and verdicts(fact)["clocks.lock"] == "failed"

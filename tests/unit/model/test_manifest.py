@@ -50,9 +50,19 @@ def test_compare_tells_missing_short_and_changed_apart(model):
     (model / "a.safetensors").write_bytes(changed)
     found = manifest.compare(str(model), built, 2)
     assert found == {"missing": ["config.json"], "size": {"sub/b.bin": 2}, "hash": {"a.safetensors": hashlib.sha256(changed).hexdigest()}}
-    text = manifest.describe_damage(str(model), "a.safetensors", found, built)
+    text = manifest.describe(str(model), "a.safetensors", found, built)
     assert hashlib.sha256(changed).hexdigest() in text
     assert built["files"]["a.safetensors"]["sha256"] in text
+    assert manifest.differing(found) == ["a.safetensors", "config.json", "sub/b.bin"]
+    assert manifest.describe(str(model), "config.json", found, built) == f"{model}/config.json: missing"
+    assert manifest.describe(str(model), "sub/b.bin", found, built) == f"{model}/sub/b.bin: size 2 bytes, expected 1"
+
+
+def test_measured_of_a_model(model):
+    found = manifest.measured(manifest.build(str(model), 1), verify_s=1.23456, corrupt_files=2)
+    assert found["files"] == 3 and found["size_bytes"] == 5003 and found["verify_s"] == 1.235 and found["corrupt_files"] == 2
+    assert found["transferred_bytes"] == 0 and found["transfer_s"] == 0.0
+    assert manifest.threads_for(3) == 3 and 1 <= manifest.threads_for(0) <= 8
 
 
 def test_damage_needs_a_completed_copy_of_the_same_content(model):

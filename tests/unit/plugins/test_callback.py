@@ -6,16 +6,15 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from ansible.module_utils.plumbline.core.fact import Measurement
 from project import load
+from report_runs import health, reason
 
 callback = load("plugins/callback/plumbline.py")
 
 
 def fact(status="healthy", name="node"):
-    measurement = Measurement("health", name)
-    measurement.add("disk.free", status, "1 GiB", "5 GiB")
-    return measurement.fact()
+    found = [reason("disk.free", status, "1 GiB", "5 GiB")]
+    return dict(health(status, found), name=name)
 
 
 def result(data, host="node1", role=None, delegate=None):
@@ -28,6 +27,9 @@ def keeper(tmp_path):
     plugin = callback.CallbackModule()
     plugin.dir = str(tmp_path)
     plugin.run = {"check": False, "phases": [], "hosts": []}
+    plugin.said = []
+    plugin._display = SimpleNamespace(display=lambda text, color=None: plugin.said.append(text), warning=plugin.said.append)
+    plugin._learn_schemas()
     return plugin
 
 
@@ -74,11 +76,40 @@ def test_a_loop_over_nodes_blames_the_node_and_not_the_one_that_loops(keeper, tm
     ]  # fmt: skip
 
 
-def test_check_mode_writes_nothing(keeper, tmp_path):
-    keeper.run["check"] = True
-    keeper.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": fact()}}}))
-    keeper.v2_runner_on_unreachable(result({"msg": "gone"}))
-    assert list(tmp_path.iterdir()) == []
+def test_a_fact_that_breaks_its_schema_is_kept_and_counts_as_incomplete(keeper, tmp_path):
+    broken = dict(fact(), measured={"cpu_count": "two"})
+    keeper.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": broken}}}))
+    assert json.loads((tmp_path / "facts/node1/health.node.json").read_text()) == broken
+    (line,) = keeper.said
+    assert line.split()[:3] == ["incomplete", "node1", "health"] and "fact.schema" in line and "measured" in line
+    keeper.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": fact("degraded")}}}))
+    assert keeper.said[1].split()[0] == "degraded" and "disk.free: 1 GiB (expected 5 GiB)" in keeper.said[1]
+
+
+def test_facts_of_several_hosts_go_to_their_hosts(keeper, tmp_path):
+    keeper.v2_runner_on_ok(result({"plumbline_facts": {"node2": [fact(name="fleet")], "node3": [fact(name="fleet"), "no fact"]}}))
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("health.*")) == [
+        "facts/node2/health.fleet.json", "facts/node3/health.fleet.json",
+    ]  # fmt: skip
+
+
+def test_check_mode_leaves_nothing_in_the_results_and_nothing_behind(tmp_path, monkeypatch):
+    for name in ("PLUMBLINE_RUN_ID", "PLUMBLINE_RUN_DIR", "PLUMBLINE_KEPT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(callback.context, "CLIARGS", {"check": True})
+    plugin = callback.CallbackModule()
+    plugin._display = SimpleNamespace(display=lambda *_args, **_more: None, warning=lambda _text: None)
+    monkeypatch.setattr(plugin, "get_option", lambda _name: str(tmp_path / "results"))
+    plugin.v2_playbook_on_start(SimpleNamespace(_file_name="site.yml"))
+    kept = callback.os.environ["PLUMBLINE_KEPT_DIR"]
+    plugin.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": fact()}}}))
+    plugin.v2_runner_on_unreachable(result({"msg": "gone"}))
+    assert sorted(callback.os.listdir(kept)) == ["facts", "incidents.json", "run.json"]
+    assert callback.os.environ["PLUMBLINE_RUN_DIR"].startswith(str(tmp_path)) and list(tmp_path.iterdir()) == []
+    callback.remove_in(callback.os.getpid() + 1, kept)
+    assert callback.os.path.isdir(kept), "a process that was forked off removes nothing"
+    callback.remove_in(callback.os.getpid(), kept)
+    assert not callback.os.path.exists(kept)
 
 
 def test_fact_name_cannot_leave_the_run_folder(keeper, tmp_path):

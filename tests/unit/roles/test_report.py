@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-import ansible_runner
 import pytest
-from project import ROOT
+from play_run import results, run_playbook
 from report_runs import health, put, reason, whole_run, write
 
 # node3 cannot be reached: the report must not need any node.
@@ -24,28 +23,14 @@ INVENTORY = {
 @pytest.fixture
 def play(tmp_path):
     folder = tmp_path / "run"
-    (tmp_path / "runner").mkdir()
 
     def run(files=None, cmdline="", **extravars):
         if files is not None:
             write(files, folder)
-        return ansible_runner.run(
-            private_data_dir=str(tmp_path / "runner"),
-            project_dir=str(ROOT),
-            playbook=str(ROOT / "playbooks" / "report.yml"),
-            inventory=INVENTORY,
-            cmdline=cmdline,
-            extravars={"report_run_dir": str(folder), **extravars},
-            envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PLUMBLINE_RESULTS_DIR": str(tmp_path / "results")},
-            quiet=True,
-        )
+        return run_playbook(tmp_path, "playbooks/report.yml", INVENTORY, cmdline, **{"report_run_dir": str(folder), **extravars})
 
     run.folder = folder
     return run
-
-
-def results(run, task):
-    return [event["event_data"]["res"] for event in run.events if event["event_data"].get("task") == task and "res" in event["event_data"]]
 
 
 def test_a_good_run_is_reported_and_reporting_again_changes_nothing(play):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import urllib.request
 
+from ..core import counters
+
 COUNTERS = {
     "prefix_cache_queries_tokens": "vllm:prefix_cache_queries_total",
     "prefix_cache_hits_tokens": "vllm:prefix_cache_hits_total",
@@ -39,10 +41,4 @@ def read(url, timeout_s=TIMEOUT_S):
         return dict.fromkeys(COUNTERS)
 
 
-def difference(before, after):
-    """Return by how much each counter grew; None where one side is not known or the server was started anew."""
-    grown = {}
-    for name in COUNTERS:
-        known = before[name] is not None and after[name] is not None and after[name] >= before[name]
-        grown[name] = after[name] - before[name] if known else None
-    return grown
+difference = counters.difference  # of two readings: None, too, where the server was started anew

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..serving.options import NO_PREFIX_CACHING
+
 # The seed study measured single requests of 57 tokens; a tokenizer round trip may add or lose a token or two for each.
 INPUT_TOLERANCE_TOKENS = 3
 # With more of a run's answers in bursts its means and its 90th percentiles are no longer those of decoding.
@@ -21,7 +23,7 @@ def judge_prompts(measurement, grown):
         status = "degraded" if hits else "healthy"
         seen = "prefix caching is %s, %d of the prompts' tokens came from the cache" % (known, hits)
     if status == "degraded":
-        remedy = "serve with --no-enable-prefix-caching: TTFT is otherwise that of the cache"
+        remedy = "serve with %s: TTFT is otherwise that of the cache" % NO_PREFIX_CACHING
     measurement.add(what, status, seen, "every prompt computed anew", remedy)
     if grown["preemptions"]:
         measurement.add(

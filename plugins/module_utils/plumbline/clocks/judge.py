@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import statistics
 
+from ..core.counters import difference
 from ..core.fact import reason
 from . import lock as clocks
 
@@ -47,15 +48,6 @@ def spread(values):
 def is_off(value, target):
     """Return whether a clock under load is off its target: by more than one step of 15 MHz."""
     return abs(value - target) > clocks.STEP_MHZ
-
-
-def difference_us(before, after):
-    """Return the growth of each throttle counter in µs; None where a reading is missing or a counter went back."""
-    found = {}
-    for name in before:
-        first, last = before[name], after.get(name)
-        found[name] = last - first if first is not None and last is not None and last >= first else None
-    return found
 
 
 def is_held(gpu):
@@ -98,7 +90,7 @@ def _numbers(window, before, samples, after):
         "sm_mhz": sm,
         "after_sm_mhz": after and after["sm_mhz"],
         "memory_mhz": spread([gpu["memory_mhz"] for gpu in loaded]),
-        "throttle_us": difference_us(before["throttle_us"], after["throttle_us"]) if before and after else {},
+        "throttle_us": difference(before["throttle_us"], after["throttle_us"]) if before and after else {},
         "reasons_seen": named,
         "reasons_known": all(gpu["reasons"] is not None for gpu in loaded),
         "power_w": spread([gpu["power_w"] for gpu in loaded]),

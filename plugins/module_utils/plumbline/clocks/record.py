@@ -11,10 +11,9 @@ import glob
 import hashlib
 import json
 import os
-import tempfile
 import time
 
-from ..core.files import read_text
+from ..core.files import read_text, write_atomically
 
 RECORD = "gpu_clocks.json"
 STATE_DIR = "/run/plumbline"
@@ -40,12 +39,8 @@ def read(directory):
 
 def write(directory, record):
     """Keep ``record`` below ``directory``."""
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".gpu_clocks-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(record, stream, sort_keys=True)
-    os.chmod(temporary, 0o644)  # names no secret, and the node assertions read it without root
-    os.replace(temporary, os.path.join(directory, RECORD))
+    # It names no secret, and the node assertions and the collectives' user read it without root.
+    write_atomically(os.path.join(directory, RECORD), json.dumps(record, sort_keys=True))
 
 
 def drop(directory):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 
-from ..core.fact import reason
+from ..core.fact import Measurement, reason
 
 MIN_NODES = 5
 LIMIT = 3.5
@@ -162,3 +162,21 @@ def _outlier(node, values, key, side, least, min_nodes, limit, measured):
         return reason(check, "healthy", text, threshold.replace("- ", "-"))
     remedy = "look at this node's own checks of it; keep it as a spare, and replace it if it stays apart"
     return reason(check, "degraded", text, threshold.replace("- ", "-"), remedy)
+
+
+def facts(found, min_nodes=MIN_NODES, limit=LIMIT):
+    """Compare all nodes; return ``[(node, fact)]`` of kind ``health`` and name ``fleet`` from ``{node: its health fact}``.
+
+    Raises ValueError for ``min_nodes`` below 3.
+    """
+    if min_nodes < 3:
+        raise ValueError("min_nodes is %d, expected at least 3: a median of two hides the odd one" % min_nodes)
+    nodes = {node: summary(fact) for node, fact in found.items()}
+    return [(node, _fact(node, nodes, min_nodes, limit)) for node in nodes]
+
+
+def _fact(node, nodes, min_nodes, limit):
+    measurement = Measurement("health", "fleet", command="fleet_health")
+    measurement.reasons, measurement.measured = judge(node, nodes, min_nodes, limit)
+    measurement.context = {"sku": nodes[node]["sku"], "nodes": sorted(nodes)}
+    return measurement.fact()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..core.fact import Measurement
+from ..fabric.pairs import pair_links
+from ..fabric.perftest.output import port_links
 from . import suspect
 
 LOOK = (
@@ -18,39 +20,53 @@ def gbps(value):
     return "no number" if value is None else "%.4g GB/s" % value
 
 
+def facts(nodes, links, by, min_ratio, mad_factor, suspect_status):
+    """Return ``[(node, fact)]``, the verdict on each of ``nodes`` from the link facts of all their pairs, ``by`` ``pair`` or ``port``.
+
+    Raises ValueError for a ``min_ratio`` outside of 0 to 1, a negative ``mad_factor`` and facts that are none of pairs.
+    """
+    if not 0 < min_ratio < 1 or mad_factor < 0:
+        raise ValueError("min_ratio=%s must lie between 0 and 1, mad_factor=%s must not be negative" % (min_ratio, mad_factor))
+    try:
+        groups = port_links(links) if by == "port" else {None: pair_links(links)}
+    except (KeyError, TypeError) as error:
+        raise ValueError("facts must be link facts of pairs, with context.nodes and measured: %r" % error) from error
+    return [(node, measurement(node, nodes, groups, min_ratio, mad_factor, suspect_status).fact()) for node in nodes]
+
+
 def measurement(node, nodes, groups, min_ratio, mad_factor, suspect_status):
     """Return the measurement of kind ``link`` about ``node``, from ``{port: links}``; the port None is the pair as a whole."""
     whole = set(groups) == {None}
-    fact = Measurement("link", "pairwise" if whole else "ib.pairwise")
-    fact.context = {"node": node, "nodes": list(nodes), "min_ratio": min_ratio, "mad_factor": mad_factor}
+    found = Measurement("link", "pairwise" if whole else "ib.pairwise")
+    found.context = {"node": node, "nodes": list(nodes), "min_ratio": min_ratio, "mad_factor": mad_factor}
     ports, verdicts, slow_links = [], [], []
     for port, links in groups.items():
-        found = suspect.judge(links, nodes, min_ratio, mad_factor)
-        mine = found["nodes"][node]
+        judged = suspect.judge(links, nodes, min_ratio, mad_factor)
+        mine = judged["nodes"][node]
         ports.append(dict({key: mine[key] for key in NUMBERS}, port=port))
         verdicts.append(mine["verdict"])
-        slow_links += [link["nodes"] for link in found["slow_links"]]
-        about = Reasons(fact, node, nodes, port, {"min_ratio": min_ratio, "mad_factor": mad_factor})
+        slow_links += [link["nodes"] for link in judged["slow_links"]]
+        about = Reasons(found, node, nodes, port, {"min_ratio": min_ratio, "mad_factor": mad_factor})
         about.judge(mine, suspect_status)
-        about.name_links(found["slow_links"])
+        about.name_links(judged["slow_links"])
     if whole:
-        fact.measured = {key: ports[0][key] for key in NUMBERS}
+        found.measured = {key: ports[0][key] for key in NUMBERS}
     else:
-        fact.measured = {"ports": ports}
-    fact.context.update(suspect=suspect.SUSPECT in verdicts, verdicts=verdicts, slow_links=slow_links)
-    return fact
+        found.measured = {"ports": ports}
+    found.context.update(suspect=suspect.SUSPECT in verdicts, verdicts=verdicts, slow_links=slow_links)
+    return found
 
 
 class Reasons:
-    """Adds reasons about one node to a fact; about one port of it where ``port`` is given."""
+    """Adds reasons about one node to a measurement; about one port of it where ``port`` is given."""
 
-    def __init__(self, fact, node, nodes, port, limits):
-        self.fact, self.node, self.nodes, self.limits = fact, node, nodes, limits
+    def __init__(self, measurement, node, nodes, port, limits):
+        self.measurement, self.node, self.nodes, self.limits = measurement, node, nodes, limits
         self.what = node if port is None else "%s of %s" % (port, node)
         self.suffix = "" if port is None else "." + port
 
     def add(self, check, status, seen, threshold, remedy=None):
-        self.fact.add("pairwise.%s%s" % (check, self.suffix), status, seen, threshold, remedy)
+        self.measurement.add("pairwise.%s%s" % (check, self.suffix), status, seen, threshold, remedy)
 
     def judge(self, mine, suspect_status):
         """Add the reason on the node itself."""

@@ -132,3 +132,24 @@ def package_problems(packages, python):
         "the controller's Python (%s) lacks %s: run 'make setup', or %s -m pip install %s"
         % (python, ", ".join(missing), python, " ".join(missing))
     ]
+
+
+def nodes_of(names, hostvars):
+    """Return the nodes as :func:`inventory_problems` takes them, from their host variables."""
+    found = []
+    for name in names:
+        variables = hostvars[name]
+        found.append({"name": name, "address": variables.get("ansible_host") or name, "port": variables.get("ansible_port") or 22})
+    return found
+
+
+def problems(nodes, expected, variables, packages, python):
+    """Return every problem as a sentence; ``variables`` are those of the first node, as far as roles of serving read them."""
+    found = inventory_problems(nodes, expected)
+    found += layout_problems(variables.get("vllm_serve_layouts") or [], len(nodes))
+    found += image_problems(
+        variables.get("vllm_serve_runtime") or "host",
+        variables.get("vllm_serve_image") or "",
+        variables.get("vllm_serve_image_pull") or "missing",
+    )
+    return found + package_problems(packages, python)

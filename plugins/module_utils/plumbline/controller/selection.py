@@ -5,8 +5,24 @@ from __future__ import annotations
 from ..core.fact import PASSING, worst
 
 
+def candidates(nodes, judged):
+    """Return ``[{"name", "verdicts": {phase: status}}]`` for ``nodes``, from the verdicts on them (``verdicts.node_verdicts(data)``).
+
+    A node that is not judged, or a phase without a verdict, has none. What no phase owns goes by the name of its check.
+    """
+    found = []
+    for name in nodes:
+        verdict = judged.get(name) or {"phases": {}, "reasons": []}
+        phases = {phase: status for phase, status in verdict["phases"].items() if status and phase != "other"}
+        for item in verdict["reasons"]:
+            if item["phase"] == "other":
+                phases[item["check"]] = worst([phases.get(item["check"], "skipped"), item["status"]])
+        found.append({"name": name, "verdicts": phases})
+    return found
+
+
 def select(candidates, layouts):
-    """Return the selection for ``candidates`` (dicts with name, address, verdicts) and ``layouts`` (dicts with name, nodes).
+    """Return the selection for ``candidates`` (dicts with name, verdicts) and ``layouts`` (dicts with name, nodes).
 
     The result has ``serving`` and ``spares`` (names), ``excluded`` (name to reason), ``layouts`` (name, nodes: the names it gets,
     missing: how many it lacks) and ``replaced`` (node, by, why: who serves in the place of a node that was due and is out).

@@ -1,8 +1,10 @@
-"""Start, find and end the processes of one serving run, and only those.
+"""Start, find and end processes: those of one serving run, or those of one program, and no others.
 
 Ray and vLLM re-parent, rename and re-group their children, so neither a pid file nor a process group finds them all.
 What every child keeps is its environment: each process is started with ``PLUMBLINE_SERVE_ID=<id>`` and is found again by it in
 ``/proc/<pid>/environ``. A process of somebody else's never carries the mark and is never touched.
+
+A program that a module waits for (torchrun, mpirun, Azure NHC, rsync) leads a process group of its own, and is ended with it.
 """
 
 from __future__ import annotations
@@ -11,8 +13,42 @@ import os
 import signal
 import subprocess
 import time
+from typing import NamedTuple
 
 MARK = "PLUMBLINE_SERVE_ID"
+GRACE_S = 5.0  # from SIGTERM to SIGKILL
+KILL_S = 10.0  # for the kernel to take away what got SIGKILL; a process in an uninterruptible call takes longer
+
+
+class Stat(NamedTuple):
+    """What ``/proc/<pid>/stat`` says: state (``R``, ``S``, ``Z`` ...), parent's pid, process group, start in ticks since boot."""
+
+    state: str
+    parent: int
+    group: int
+    started: int
+
+
+def pids(proc="/proc"):
+    """Return the pids of this pid namespace, as :func:`os.listdir` orders them."""
+    return [int(name) for name in os.listdir(proc) if name.isdigit()]
+
+
+def stat_of(pid, proc="/proc"):
+    """Return the :class:`Stat` of ``pid``, None when it is gone (proc_pid_stat(5))."""
+    try:
+        with open("%s/%d/stat" % (proc, pid), encoding="utf-8", errors="replace") as stream:
+            # The command in parentheses may hold blanks and parentheses: read from the last one.
+            fields = stream.read().rpartition(")")[2].split()
+        return Stat(fields[0], int(fields[1]), int(fields[2]), int(fields[19]))
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def table(proc="/proc"):
+    """Return ``{pid: Stat}`` of every process that can be read."""
+    found = {pid: stat_of(pid, proc) for pid in pids(proc)}
+    return {pid: stat for pid, stat in found.items() if stat is not None}
 
 
 def environment_of(pid):
@@ -28,20 +64,30 @@ def environment_of(pid):
 
 def is_running(pid):
     """Tell whether ``pid`` exists and is not a zombie."""
-    try:
-        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as stream:
-            return stream.read().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
-    except (OSError, IndexError):
-        return False
+    stat = stat_of(pid)
+    return stat is not None and not is_dead(stat)
+
+
+def is_dead(stat):
+    """Tell whether a :class:`Stat` is that of a process which has ended and only waits to be collected."""
+    return stat.state in ("Z", "X")
 
 
 def parent_of(pid):
     """Return the parent's pid, 0 when ``pid`` is gone or its parent lies outside of this pid namespace."""
-    try:
-        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as stream:
-            return int(stream.read().rsplit(")", 1)[1].split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
+    stat = stat_of(pid)
+    return stat.parent if stat else 0
+
+
+def descendants(pid, found):
+    """Return the pids below ``pid`` in a :func:`table`; an orphan is no longer below who started it."""
+    below, queue = [], [pid]
+    while queue:
+        current = queue.pop()
+        children = [child for child, stat in found.items() if stat.parent == current]
+        below += children
+        queue += children
+    return below
 
 
 def command_of(pid):
@@ -56,11 +102,11 @@ def command_of(pid):
 def marked(serve_id=None):
     """Return the running pids that carry the mark: of ``serve_id``, or of any serving run when it is None."""
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            value = environment_of(int(entry)).get(MARK)
-            if value is not None and (serve_id is None or value == serve_id) and is_running(int(entry)):
-                found.append(int(entry))
+    for pid in pids():
+        if pid != os.getpid():
+            value = environment_of(pid).get(MARK)
+            if value is not None and (serve_id is None or value == serve_id) and is_running(pid):
+                found.append(pid)
     return sorted(found)
 
 
@@ -89,21 +135,65 @@ def stop(serve_id=None, grace_s=10.0):
 
     SIGTERM first, SIGKILL after ``grace_s`` seconds. Raises RuntimeError when one survives both.
     """
-    ended = [(pid, command_of(pid)) for pid in marked(serve_id)]
-    for signum, patience in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
-        deadline = time.monotonic() + patience
-        pids = marked(serve_id)
-        for pid in pids:
-            try:
-                os.kill(pid, signum)
-            except ProcessLookupError:
-                continue
-        while pids and time.monotonic() < deadline:
-            time.sleep(0.2)
-            pids = marked(serve_id)
-        if not pids:
-            return ended
-    raise RuntimeError("still running after SIGKILL: %s" % ", ".join("%d %s" % (pid, command_of(pid)) for pid in pids))
+
+    def find():
+        return marked(serve_id)
+
+    ended = [(pid, command_of(pid)) for pid in find()]
+    left = signal_until_gone(find, signal.SIGTERM, grace_s) and signal_until_gone(find, signal.SIGKILL, KILL_S)
+    if left:
+        raise RuntimeError("still running after SIGKILL: %s" % ", ".join("%d %s" % (pid, command_of(pid)) for pid in left))
+    return ended
+
+
+def end_group(process, grace_s=GRACE_S):
+    """End a ``Popen`` that was started with ``start_new_session=True``, and all that it started.
+
+    SIGTERM to its process group; once that is gone, or after ``grace_s`` seconds, SIGKILL to what is left of it and to
+    everything below it: torchrun and mpirun give their workers groups of their own. What ended by itself is fine.
+    """
+    below = {}  # {pid: start}, since a pid that is handed out again has another start
+
+    def look():
+        """Return the processes now, after noting which of them are below ours: an orphan cannot be found later."""
+        process.poll()  # collects it when it has ended
+        found = {pid: stat for pid, stat in table().items() if not is_dead(stat)}
+        ours = [process.pid] if process.returncode is None else []
+        for pid in ours + [pid for pid, started in below.items() if pid in found and found[pid].started == started]:
+            below.update({child: found[child].started for child in descendants(pid, found)})
+        return found
+
+    def group():
+        return [pid for pid, stat in look().items() if stat.group == process.pid]
+
+    def everything():
+        return [pid for pid, stat in look().items() if stat.group == process.pid or below.get(pid) == stat.started]
+
+    signal_until_gone(group, signal.SIGTERM, grace_s)
+    signal_until_gone(everything, signal.SIGKILL, KILL_S)
+    process.poll()
+
+
+def signal_until_gone(find, signum, patience_s):
+    """Send a signal, once each, to the pids that ``find`` returns, until it returns none; return those left after ``patience_s``."""
+    deadline, told = time.monotonic() + patience_s, set()
+    while True:
+        left = find()
+        for pid in left:
+            if pid not in told:
+                send(pid, signum)
+        told.update(left)
+        if not left or time.monotonic() >= deadline:
+            return left
+        time.sleep(0.1)
+
+
+def send(pid, signum):
+    """Signal a process that may be gone already, or be somebody else's by now."""
+    try:
+        os.kill(pid, signum)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def base_environment(extra):

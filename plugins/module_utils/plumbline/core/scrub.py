@@ -17,3 +17,8 @@ def scrub_text(text):
     for pattern in (_NAMED, _OPTION):
         text = pattern.sub(r"\1\2[scrubbed]", text)
     return _SHAPED.sub("[scrubbed]", text)
+
+
+def scrub_environment(env):
+    """Return ``{name: value}`` in the order of names, without the values of variables that look like secrets."""
+    return {name: "[scrubbed]" if _NAMED.search("%s=x" % name) else scrub_text(str(env[name])) for name in sorted(env)}

@@ -24,6 +24,31 @@ SCOPES = ("within", "across")
 EVIDENCE_SHARE = 0.5
 
 
+def wrong_addresses(scope, addresses):
+    """Return what is wrong with the addresses of a collective's nodes, None when nothing is."""
+    count = len(addresses)
+    if scope == "within" and count != 1:
+        return f"scope=within takes one address, got {count}: {addresses}"
+    if scope == "across" and (count < 1 or len(set(addresses)) != count):
+        return f"scope=across takes different addresses, got {addresses}"
+    return None
+
+
+def needs_no_run(measurement, check_mode, scope, addresses):
+    """Return whether there is nothing to run, after saying why."""
+    if check_mode:
+        measurement.add("check_mode", "skipped", "a collective starts processes, which check mode does not do")
+    elif scope == "across" and len(addresses) < 2:
+        measurement.add(
+            "collective.nodes",
+            "skipped",
+            "one serving node: there is nothing to measure across",
+            "two nodes",
+            "if more nodes should serve, see why they were not selected",
+        )
+    return bool(measurement.reasons)
+
+
 def busbw_factor(op, ranks):
     """Return busbw / algbw for ``op`` over ``ranks`` ranks (nccl-tests doc/PERFORMANCE.md)."""
     if ranks < 2:
@@ -67,13 +92,31 @@ def measured(op, ranks, nodes, samples):
     if not samples:
         return result
     sweep = [row(op, ranks, item["size_bytes"], item["times_us"]) for item in samples]
-    result["sweep"] = sweep
+    return dict(result, **summary(sweep))
+
+
+def typical(time_us):
+    """Return ``(µs, which statistic)`` of a row's ``time_us``: its median where it has one, else its mean."""
+    name = "median" if time_us.get("median") is not None else "mean"
+    return time_us[name], name
+
+
+def summary(sweep):
+    """Return what both tools' facts say of a whole sweep, which is a part of it.
+
+    The latency is named after its statistic, ``latency_8b_us`` (median) or ``latency_8b_mean_us``, and the fit says over
+    which it is, ``time_us``: nccl-tests print means only.
+    """
+    found = {"sweep": sweep}
     for item in sweep:
         if item["size_bytes"] == 8:
-            result["latency_8b_us"] = item["time_us"]["median"]
-    result["peak_busbw_gbps"] = max(item["busbw_gbps"] or 0.0 for item in sweep)
-    result["fit"] = alpha_beta.fit([(item["size_bytes"], item["time_us"]["median"]) for item in sweep])
-    return result
+            value, name = typical(item["time_us"])
+            found["latency_8b_us" if name == "median" else "latency_8b_mean_us"] = value
+    found["peak_busbw_gbps"] = max(item["busbw_gbps"] or 0.0 for item in sweep)
+    times = [typical(item["time_us"]) for item in sweep]
+    fit = alpha_beta.fit([(item["size_bytes"], value) for item, (value, _name) in zip(sweep, times)])  # noqa: B905 -- Python 3.9
+    found["fit"] = fit and dict(fit, time_us=" and ".join(sorted({name for _value, name in times})))
+    return found
 
 
 def expected_traffic(op, ranks, samples):

@@ -7,48 +7,58 @@ Large messages are compared by bus bandwidth; small ones are not, since the two 
 
 from __future__ import annotations
 
+from ..core.fact import reason, worst
 
-def compare(sweep, reference, least_bytes):
-    """Return ``[(size, bandwidth, reference's, ratio)]`` at the sizes that both sweeps have, from ``least_bytes`` up."""
+CHECK = "collective.parity"
+
+
+def add_parity(fact, reference_fact, tolerance, min_bytes):
+    """Return ``fact``, torch's, compared with ``reference_fact``, that of nccl-tests on the same nodes in the same run.
+
+    The returned fact is a new one: it has the reason ``collective.parity``, ``measured.parity`` where both have a size in
+    common, and as its status the worst of its reasons. Where one of the two measured nothing, ``fact`` itself is returned.
+    ``degraded`` where the worst size from ``min_bytes`` up differs by more than ``tolerance`` (0.1 is 10 %) in either
+    direction: slower is lost in the runtime, faster means that the host's baseline is not what it should be.
+    """
+    measured, reference = fact["measured"], (reference_fact or {}).get("measured")
+    if not reference or not measured.get("sweep"):
+        return fact
+    found, parity = judge(measured, reference, tolerance, min_bytes)
+    reasons = [*fact["reasons"], found]
+    status = worst(item["status"] for item in reasons)
+    return dict(fact, status=status, reasons=reasons, measured=dict(measured, **({"parity": parity} if parity else {})))
+
+
+def judge(measured, reference, tolerance, min_bytes):
+    """Return ``(reason, parity)`` from the ``measured`` of both facts; ``parity`` is None where nothing can be compared."""
+    threshold = f"within {tolerance:.0%} of nccl-tests on the same nodes, from {min_bytes} bytes"
+    ranks = measured.get("ranks"), reference.get("ranks")
+    if ranks[0] != ranks[1]:
+        seen = f"{ranks[0]} ranks here, {ranks[1]} in nccl-tests: not comparable"
+        remedy = "set fabric_baseline_ranks_within and fabric_baseline_ranks_across to the number of GPUs"
+        return reason(CHECK, "skipped", seen, threshold, remedy), None
+    pairs = compare(measured.get("sweep") or [], reference.get("sweep") or [], min_bytes)
+    if not pairs:
+        remedy = "let both sweeps have a size from there up (fabric_baseline_sizes, fabric_baseline_nccl_max_bytes)"
+        return reason(CHECK, "incomplete", "no size in common that is large enough", threshold, remedy), None
+    size, mine, other, ratio = max(pairs, key=lambda pair: abs(pair[3] - 1))
+    parity = {"tool": "nccl-tests", "sizes": len(pairs), "worst_size_bytes": size, "worst_ratio": round(ratio, 4)}
+    seen = f"{mine} GB/s here, {other} GB/s by nccl-tests at {size} bytes: {ratio:.3f}, the worst of {len(pairs)} sizes"
+    if abs(ratio - 1) <= tolerance:
+        return reason(CHECK, "healthy", seen, threshold), parity
+    remedy = (
+        "compare context.transport and context.environment of both facts: /etc/nccl.conf, /dev/infiniband, NCCL_TOPO_FILE, NCCL's version"
+    )
+    return reason(CHECK, "degraded", seen, threshold, remedy), parity
+
+
+def compare(sweep, reference, min_bytes):
+    """Return ``[(size, bandwidth, reference's, ratio)]`` at the sizes that both sweeps have, from ``min_bytes`` up."""
     theirs = {row["size_bytes"]: row.get("busbw_gbps") for row in reference}
     found = []
     for row in sweep:
         size, mine = row["size_bytes"], row.get("busbw_gbps")
         other = theirs.get(size)
-        if size >= least_bytes and mine and other:
+        if size >= min_bytes and mine and other:
             found.append((size, mine, other, mine / other))
     return found
-
-
-def judge(measurement, reference, tolerance, least_bytes, check="collective.parity"):
-    """Add the reason on parity; nothing without a reference (``measured`` of the nccl-tests fact of the same run).
-
-    ``degraded`` where the worst size differs by more than ``tolerance`` (0.1 is 10 %) in either direction: slower is
-    lost in the runtime, faster means that the host's baseline is not what it should be.
-    """
-    if not reference:
-        return None
-    threshold = f"within {tolerance:.0%} of nccl-tests on the same nodes, from {least_bytes} bytes"
-    ranks = measurement.measured.get("ranks"), reference.get("ranks")
-    if ranks[0] != ranks[1]:
-        measurement.add(
-            check, "skipped", f"{ranks[0]} ranks here, {ranks[1]} in nccl-tests: not comparable", threshold,
-            "set fabric_baseline_ranks_within and fabric_baseline_ranks_across to the number of GPUs",
-        )  # fmt: skip
-        return None
-    pairs = compare(measurement.measured.get("sweep") or [], reference.get("sweep") or [], least_bytes)
-    if not pairs:
-        measurement.add(
-            check, "incomplete", "no size in common that is large enough", threshold,
-            "let both sweeps have a size from there up (fabric_baseline_sizes, fabric_baseline_nccl_max_bytes)",
-        )  # fmt: skip
-        return None
-    size, mine, other, ratio = max(pairs, key=lambda pair: abs(pair[3] - 1))
-    bad = abs(ratio - 1) > tolerance
-    measurement.add(
-        check, "degraded" if bad else "healthy",
-        f"{mine} GB/s here, {other} GB/s by nccl-tests at {size} bytes: {ratio:.3f}, the worst of {len(pairs)} sizes", threshold,
-        "compare context.transport and context.environment of both facts: /etc/nccl.conf, /dev/infiniband, NCCL_TOPO_FILE, NCCL's version"
-        if bad else None,
-    )  # fmt: skip
-    return {"tool": "nccl-tests", "sizes": len(pairs), "worst_size_bytes": size, "worst_ratio": round(ratio, 4)}

@@ -4,60 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import time
 
-GRACE_S = 5  # from SIGTERM to SIGKILL, and from "all ranks done" to the end of torchrun
+from ..core import processes
 
-
-def parents(proc="/proc"):
-    """Return ``{pid: parent pid}`` of every process that can be read."""
-    table = {}
-    for name in os.listdir(proc):
-        if not name.isdigit():
-            continue
-        try:
-            with open(os.path.join(proc, name, "stat"), encoding="utf-8", errors="replace") as text:
-                # The command in parentheses may hold spaces and parentheses: read from the last one.
-                table[int(name)] = int(text.read().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            continue
-    return table
-
-
-def descendants(pid, table):
-    """Return the pids below ``pid`` in a table of parents."""
-    found, queue = [], [pid]
-    while queue:
-        current = queue.pop()
-        below = [child for child, parent in table.items() if parent == current]
-        found += below
-        queue += below
-    return found
-
-
-def send(pid, signum, group=False):
-    """Signal a process or a group that may be gone already."""
-    try:
-        (os.killpg if group else os.kill)(pid, signum)
-    except (ProcessLookupError, PermissionError):
-        pass
-
-
-def stop(process):
-    """End a process that leads its own group, and all below it: torchrun gives each worker its own session."""
-    children = descendants(process.pid, parents())
-    send(process.pid, signal.SIGTERM, group=True)
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        pass
-    children = set(children) | set(descendants(process.pid, parents()))
-    send(process.pid, signal.SIGKILL, group=True)
-    for child in children:
-        send(child, signal.SIGKILL)
-    process.wait()
+GRACE_S = 5  # from "all ranks done" to the end of torchrun, and from SIGTERM to SIGKILL
 
 
 def states(folder):
@@ -103,7 +55,7 @@ def run(command, env, folder, count, timeout_s):
                     break
                 time.sleep(0.2)
         finally:
-            stop(process)
+            processes.end_group(process, GRACE_S)
     with open(log_path, "rb") as log:
         log.seek(max(0, os.path.getsize(log_path) - 8000))
         tail = log.read().decode("utf-8", "replace")

@@ -42,6 +42,7 @@ class State:
         self.update()
 
     def update(self, **changes):
+        # By hand: this file travels alone, without core/files.py.
         self.data.update(changes)
         with open(self.path + ".new", "w", encoding="utf-8") as text:
             json.dump(self.data, text)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from .evidence.nhc_log import NO_FAULT, fault_codes
+
 # From least to most.
 CLASSES = ("none", "reset_gpu", "reboot", "replace")
 
@@ -79,7 +81,7 @@ def classify(item):
         found = [XIDS.get(number, OTHER_XID) for number in numbers] or [OTHER_XID]
         return max(found, key=lambda pair: CLASSES.index(pair[0]))
     if check.startswith("nhc.") and check not in BY_CHECK:
-        codes = sorted(set(re.findall(r"FaultCode: (NHC\d+)", seen)))
+        codes = sorted(set(fault_codes(seen)) - {NO_FAULT})
         found = [(BY_FAULT.get(code, "replace"), code) for code in codes]
         return max(found, key=lambda pair: CLASSES.index(pair[0]), default=("reboot", None))
     found = [BY_CHECK.get(check, ("none", None))]

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 
-from ..core.processes import environment_of
+from ..core.processes import environment_of, is_running, pids, send
 from . import plan as lab
 
 # In the environment of each node's first process; its value is the node's folder, so that labs never meet.
@@ -45,6 +45,11 @@ def call(*argv, check=True, timeout=120, **kwargs):
     return done
 
 
+def last_words(done, lines):
+    """Return the last lines of all that a completed process (text) said."""
+    return "\n".join((done.stdout + done.stderr).strip().splitlines()[-lines:])
+
+
 def wait_until(condition, seconds, step=0.05):
     """Poll ``condition`` until it is true or ``seconds`` are over; return its last value."""
     deadline = time.monotonic() + seconds
@@ -64,11 +69,6 @@ def read(path, default=""):
         return default
 
 
-def pids():
-    """Return the machine's process ids."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
 def marked(prefix):
     """Return ``{node folder: [pids]}`` of processes whose environment marks them as a node's, below ``prefix``."""
     found = {}
@@ -77,6 +77,21 @@ def marked(prefix):
         if (folder + "/").startswith(prefix.rstrip("/") + "/"):
             found.setdefault(folder, []).append(pid)
     return found
+
+
+def nodes_of(folder):
+    """Return the folders of all nodes of the lab in ``folder`` that run or have files."""
+    base = os.path.join(folder, "nodes")
+    found = {os.path.join(base, name) for name in os.listdir(base)} if os.path.isdir(base) else set()
+    return sorted(found | set(marked(base)))
+
+
+def settings_of(folder):
+    """Return the settings that the node in ``folder`` was started with, {} when there are none."""
+    try:
+        return json.loads(read(os.path.join(folder, "node.json"), "{}"))
+    except ValueError:
+        return {}
 
 
 def pid1(folder):
@@ -98,16 +113,7 @@ def namespace(pid, kind):
 def kill(victims, number=signal.SIGKILL):
     """Send a signal to each; a process that has gone already is fine."""
     for pid in victims:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
-
-
-def alive(pid):
-    """Say whether a process exists and is no zombie."""
-    stat = read("/proc/%d/stat" % pid)
-    return bool(stat) and stat.rsplit(")", 1)[-1].split()[0] != "Z"
+        send(pid, number)
 
 
 def stop_node(folder, address):
@@ -125,8 +131,8 @@ def stop_node(folder, address):
         kill([first])
     kill(victims)
     kill(ssh_clients(address), signal.SIGTERM)
-    if not wait_until(lambda: not any(alive(pid) for pid in victims), 20):
-        left = [pid for pid in victims if alive(pid)]
+    if not wait_until(lambda: not any(is_running(pid) for pid in victims), 20):
+        left = [pid for pid in victims if is_running(pid)]
         raise HostError("processes %s of %s are still there 20 s after SIGKILL" % (left, folder))
     return bool(victims)
 
@@ -166,6 +172,18 @@ def delete_link(name):
     if done.returncode and os.path.exists("/sys/class/net/" + name):
         raise HostError("cannot delete the interface %s: %s" % (name, done.stderr.strip()))
     return True
+
+
+def forward_rule(bridge):
+    """Return iptables' words for the rule that lets the packets of a bridge pass."""
+    return ["FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"]
+
+
+def lets_pass(bridge):
+    """Say whether :func:`forward_rule` is there; None where there is no iptables."""
+    if not shutil.which("iptables"):
+        return None
+    return call("iptables", "-w", "-C", *forward_rule(bridge), check=False).returncode == 0
 
 
 def json_of(*argv):

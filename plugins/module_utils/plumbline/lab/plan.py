@@ -84,12 +84,9 @@ def tbf_burst(bits_per_second):
     return max(64 * 1024, bits_per_second // 8 // 500)
 
 
-def shaped_rate(qdiscs):
-    """Return the rate in bits/s of the root tbf in ``tc -j qdisc show`` output (decoded), None when there is none."""
-    for item in qdiscs:
-        if item.get("kind") == "tbf" and item.get("root"):
-            return int(item["options"]["rate"]) * 8  # tc's JSON is in bytes per second
-    return None
+def tbf(bits_per_second):
+    """Return tc's words for a token bucket of that rate, after ``tc qdisc replace dev <interface> root``."""
+    return ["tbf", "rate", "%dbit" % bits_per_second, "burst", str(tbf_burst(bits_per_second)), "latency", TBF_LATENCY]
 
 
 def plan(lab, count, subnet, rate, rates=None):

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import socket
 import struct
 import subprocess
 
-from ..core.files import read_int
+from . import infiniband, interfaces
 
 SIOCGIFADDR = 0x8915  # linux/sockios.h: the IPv4 address of an interface
 
@@ -66,16 +65,22 @@ def interface_of(address):
     return None
 
 
-def link_rate_gbit_s(interface, sys_net="/sys/class/net"):
+def link_rate_gbit_s(interface, root="/"):
     """Return a real NIC's line rate in Gbit/s, None when it is not known.
 
     A device without hardware behind it (veth, bridge) has a made-up speed of 10 Gbit/s: not known.
     """
-    base = os.path.join(sys_net, interface)
-    if not os.path.exists(os.path.join(base, "device")):
-        return None
-    speed = read_int(os.path.join(base, "speed"))  # Mbit/s; -1 when there is no link
-    return speed / 1000 if speed and speed > 0 else None
+    speed = interfaces.speed_mbit_s(interface, root) if interfaces.is_hardware(interface, root) else None
+    return speed / 1000 if speed else None
+
+
+def tbf_rate_bit_s(disciplines):
+    """Return the rate in bits/s of the token bucket (tbf) at the root, None without one.
+
+    ``disciplines`` is the decoded output of ``tc -j qdisc show dev <interface>``, whose rates are bytes per second.
+    """
+    rates = [item["options"]["rate"] for item in disciplines if item.get("kind") == "tbf" and item.get("root")]
+    return int(min(rates)) * 8 if rates else None
 
 
 def shaped_rate_gbit_s(interface, run=subprocess.run):
@@ -85,51 +90,25 @@ def shaped_rate_gbit_s(interface, run=subprocess.run):
             ["tc", "-j", "qdisc", "show", "dev", interface],
             env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}, capture_output=True, text=True, timeout=10, check=False,
         )  # fmt: skip
-        disciplines = json.loads(done.stdout or "[]")
+        rate = tbf_rate_bit_s(json.loads(done.stdout or "[]"))
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    rates = [item["options"]["rate"] for item in disciplines if item.get("kind") == "tbf" and item.get("root")]
-    return min(rates) * 8 / 1e9 if rates else None  # tc's JSON has bytes per second
+    return None if rate is None else rate / 1e9
 
 
-def infiniband_ports(sys_ib="/sys/class/infiniband"):
-    """Return ``[(name, counter path)]`` of the ports whose link layer is InfiniBand."""
-    found = []
-    try:
-        devices = sorted(os.listdir(sys_ib))
-    except OSError:
-        return found
-    for device in devices:
-        ports = os.path.join(sys_ib, device, "ports")
-        for port in sorted(os.listdir(ports)) if os.path.isdir(ports) else []:
-            base = os.path.join(ports, port)
-            try:
-                with open(os.path.join(base, "link_layer"), encoding="ascii") as text:
-                    layer = text.read().strip()
-            except OSError:
-                continue
-            if layer == "InfiniBand":
-                found.append((f"{device}/{port}", os.path.join(base, "counters", "port_xmit_data")))
-    return found
+def line_rate_gbit_s(interface):
+    """Return the rate in Gbit/s that limits an interface: its shaper's if it has one, else its NIC's; None when unknown."""
+    if interface == "lo":
+        return None
+    return shaped_rate_gbit_s(interface) or link_rate_gbit_s(interface)
 
 
-def sent_bytes(interface, with_infiniband=False, sys_net="/sys/class/net", sys_ib="/sys/class/infiniband"):
+def sent_bytes(interface, with_infiniband=False, root="/"):
     """Return the bytes sent so far: ``{interface: bytes}``, and each InfiniBand port's when asked for."""
-    counters = {interface: read_int(os.path.join(sys_net, interface, "statistics", "tx_bytes"))}
+    counters = {interface: interfaces.counter(interface, "tx_bytes", root)}
     if with_infiniband:
-        for name, path in infiniband_ports(sys_ib):
-            words = read_int(path)  # in units of 4 bytes (IBA, PortXmitData)
-            counters[name] = None if words is None else words * 4
+        counters.update({port.name: infiniband.sent_bytes(port) for port in infiniband.ports(root, infiniband.LINK_LAYER)})
     return counters
-
-
-def difference(before, after):
-    """Return what each counter grew by; None where either reading is missing or the counter went backwards."""
-    grown = {}
-    for name, start in before.items():
-        end = after.get(name)
-        grown[name] = end - start if start is not None and end is not None and end >= start else None
-    return grown
 
 
 def free_port():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from ..core.processes import pids
+
 
 def listener_options(cmdline):
     """Return ``(program, its -f, -h and -o options)`` when a process's title is a listening sshd's, else None.
@@ -32,9 +34,9 @@ def listener_options(cmdline):
 def listeners(proc="/proc"):
     """Return :func:`listener_options` of every listening sshd, lowest pid first; an own copy of each once."""
     found = []
-    for pid in sorted((name for name in os.listdir(proc) if name.isdigit()), key=int):
+    for pid in sorted(pids(proc)):
         try:
-            with open(os.path.join(proc, pid, "cmdline"), encoding="utf-8", errors="replace") as text:
+            with open(os.path.join(proc, str(pid), "cmdline"), encoding="utf-8", errors="replace") as text:
                 entry = listener_options(text.read())
         except OSError:
             continue

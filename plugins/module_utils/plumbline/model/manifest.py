@@ -11,6 +11,8 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+from ..core.files import write_atomically
+
 NAME = "manifest.json"
 SCHEMA = "plumbline.manifest/1"
 CHUNK = 4 * 1024 * 1024  # bytes read at once: hashlib drops the GIL, so threads hash in parallel
@@ -119,19 +121,29 @@ def load(folder):
 
 def save(folder, manifest):
     """Write the manifest so that it is there whole or not at all, and on the disk before its name is."""
-    path = os.path.join(folder, NAME)
-    hidden = os.path.join(folder, "." + NAME + ".new")
-    with open(hidden, "wb") as text:
-        text.write(encode(manifest))
-        text.flush()
-        os.fsync(text.fileno())
-    os.chmod(hidden, 0o644)
-    os.replace(hidden, path)
+    write_atomically(os.path.join(folder, NAME), encode(manifest), durable=True)
 
 
 def size_bytes(manifest, names=None):
     """Return the bytes of all files of a manifest, or of some."""
     return sum(manifest["files"][name]["size"] for name in (manifest["files"] if names is None else names))
+
+
+def measured(manifest, verify_s=0.0, corrupt_files=0):
+    """Return a model fact's ``measured``, with nothing transferred yet; ``verify_s`` in seconds."""
+    return {
+        "files": len(manifest["files"]),
+        "size_bytes": size_bytes(manifest),
+        "transferred_bytes": 0,
+        "transfer_s": 0.0,
+        "verify_s": round(verify_s, 3),
+        "corrupt_files": corrupt_files,
+    }
+
+
+def threads_for(asked):
+    """Return how many files to hash at once: ``asked``, or with 0 one for each CPU, at most 8."""
+    return asked or min(8, os.cpu_count() or 1)
 
 
 def compare(folder, manifest, threads):
@@ -153,6 +165,11 @@ def compare(folder, manifest, threads):
     return {"missing": missing, "size": size, "hash": wrong}
 
 
+def differing(difference):
+    """Return the names of all files that differ, of what :func:`compare` returns."""
+    return sorted([*difference["missing"], *difference["size"], *difference["hash"]])
+
+
 def damaged(difference, old, manifest):
     """Return the names that were damaged after a completed copy.
 
@@ -170,10 +187,12 @@ def damaged(difference, old, manifest):
     )
 
 
-def describe_damage(folder, name, difference, manifest):
-    """Return a sentence on one damaged file: expected and seen."""
+def describe(folder, name, difference, manifest):
+    """Return a sentence on one file that differs: expected and seen."""
     entry = manifest["files"][name]
     path = os.path.join(folder, name)
+    if name in difference["missing"]:
+        return f"{path}: missing"
     if name in difference["size"]:
         return f"{path}: size {difference['size'][name]} bytes, expected {entry['size']}"
     return f"{path}: SHA-256 {difference['hash'][name]}, expected {entry['sha256']}"

@@ -88,7 +88,8 @@ def check_model(folder, require_manifest):
         seen = "%s: %d of %d files differ from the manifest in size or are missing: %s" % (
             folder, len(wrong), len(known["files"]), ", ".join(wrong[:5]),
         )  # fmt: skip
-        return [reason("serve.model", "failed", seen, "all files as in the manifest", again)]
+        repair = "check the disk (smartctl, dmesg), then run `ansible-playbook site.yml --tags model -e model_sync_on_corruption=repair`"
+        return [reason("serve.model", "failed", seen, "all files as in the manifest", repair + ", or set vllm_serve_model")]
     return [
         reason(
             "serve.model", "healthy", "%d files as in the manifest %s" % (len(present), manifest.digest(known)[:12]),

@@ -6,6 +6,7 @@ import shlex
 
 from ..core.scrub import scrub_text
 from ..machine.net import interface_of
+from .options import NO_PREFIX_CACHING
 
 LAYOUT_KEYS = {"name", "tp", "pp", "nodes", "executor", "extra_args", "env"}
 # Which interface Gloo, NCCL and TensorPipe take for their own connections: each would guess, and guess differently on each node.
@@ -20,8 +21,8 @@ def serve_argv(program, layout, model, served_name, host, port, max_model_len, d
     """Return the argv of ``vllm serve`` for ``layout`` (a dict with name, tp, pp, nodes, executor).
 
     With the executor ``mp`` over several nodes each node runs one: ``rank`` 0 is the head, which listens at ``host`` and ``port``,
-    the others are headless and find it at ``host`` and ``master_port``. Prefix caching is off: with it the second request for the
-    same prompt measures the cache. ``extra_args`` of the role and then of the layout come last, so that they win over the defaults here.
+    the others are headless and find it at ``host`` and ``master_port``. Prefix caching is off (``options``).
+    ``extra_args`` of the role and then of the layout come last, so that they win over the defaults here.
     """
     argv = [
         program, "serve", model,
@@ -33,7 +34,7 @@ def serve_argv(program, layout, model, served_name, host, port, max_model_len, d
         "--distributed-executor-backend", layout["executor"],
         "--dtype", dtype,
         "--max-model-len", str(max_model_len),
-        "--no-enable-prefix-caching",
+        NO_PREFIX_CACHING,
     ]  # fmt: skip
     if native(layout):
         argv += ["--nnodes", str(layout["nodes"]), "--node-rank", str(rank)]

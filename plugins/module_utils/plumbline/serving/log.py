@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from .cause import bare, root_cause
+from .options import PREFIX_CACHING
 
 __all__ = ["bare", "root_cause", "startup"]
 
@@ -52,7 +53,7 @@ _CONFIG = (
 )
 _CONFIG_FLAGS = (
     ("enforce_eager", r"\benforce_eager=(True|False)"),
-    ("prefix_caching", r"\benable_prefix_caching=(True|False)"),
+    ("prefix_caching", PREFIX_CACHING),
     ("chunked_prefill", r"\benable_chunked_prefill=(True|False)"),
 )
 _COMPILED = re.compile(

@@ -1,13 +1,16 @@
-"""What a vLLM server's own log says about how it was started, as far as it decides what a benchmark measures."""
+"""The options of a vLLM server that decide what a benchmark measures, and what the server's own log says of them."""
 
 from __future__ import annotations
 
 import re
 
+# With prefix caching the second request for the same prompt measures the cache: every server is started without it, and what it says
+# of itself is read back. Spelled here alone.
+NO_PREFIX_CACHING = "--no-enable-prefix-caching"
+# "Initializing a V1 LLM engine (v0.25.0) with config: ..., enable_prefix_caching=True, ..."
+PREFIX_CACHING = re.compile(r"\benable_prefix_caching=(True|False)")
 # "non-default args: {'max_num_seqs': 8, ...}" of the API server, the same in 0.17 to 0.32.
 ARGUMENTS = re.compile(r"non-default args: (\{.*\})")
-# "Initializing a V1 LLM engine (v0.25.0) with config: ..., enable_prefix_caching=True, ..."
-PREFIX_CACHING = re.compile(r"enable_prefix_caching=(True|False)")
 
 
 def max_num_seqs(log):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.parse
 
+from ..core.counters import difference
 from ..fabric import transport
 from ..machine import net
 from ..model.shape import DTYPE_BYTES
@@ -37,7 +38,7 @@ class Watch:
 
     def attach(self, measurement, log_path, nodes, ranks, expected, runs):
         """Put ``context.transport`` into a benchmark's fact; over several nodes, judge it where one is ``expected``."""
-        counters = net.difference(self.before, transport.snapshot(self.interface))
+        counters = difference(self.before, transport.snapshot(self.interface))
         try:
             with open(log_path, encoding="utf-8", errors="replace") as stream:
                 found = transport.parse(stream.read())

@@ -84,22 +84,22 @@ def test_the_command_has_nhcs_flags():
     ],
 )
 def test_a_port_is_judged_by_its_threshold(run, minimum, status, said):
-    fact = Measurement("link", "ib")
-    perftest.judge_port(fact, "mlx5_ib0/1", run, minimum, "node2")
-    found = fact.fact()
+    measurement = Measurement("link", "ib")
+    perftest.judge_port(measurement, "mlx5_ib0/1", run, minimum, "node2")
+    found = measurement.fact()
     assert found["status"] == status and said in found["reasons"][0]["seen"]
     assert found["reasons"][0]["threshold"] and (status == "healthy" or found["reasons"][0]["remedy"])
 
 
 def test_without_a_baseline_it_says_so():
-    fact = Measurement("link", "ib")
-    perftest.judge_port(fact, "mlx5_ib0/1", {"gbit_s": 391.0, "problem": None, "connected": True}, None, "node2")
-    assert any(item["status"] == "skipped" and "no baseline" in item["seen"] for item in fact.reasons)
+    measurement = Measurement("link", "ib")
+    perftest.judge_port(measurement, "mlx5_ib0/1", {"gbit_s": 391.0, "problem": None, "connected": True}, None, "node2")
+    assert any(item["status"] == "skipped" and "no baseline" in item["seen"] for item in measurement.reasons)
 
 
 def test_only_ports_whose_link_layer_is_infiniband_are_taken(tmp_path):
     for device, layer in (("mlx5_ib0", "InfiniBand"), ("mlx5_ib1", "InfiniBand"), ("mlx5_an0", "Ethernet")):
-        port = tmp_path / device / "ports" / "1"
+        port = tmp_path / "sys/class/infiniband" / device / "ports" / "1"
         port.mkdir(parents=True)
         (port / "link_layer").write_text(layer + "\n")
     assert perftest_run.find_ports([], str(tmp_path)) == ["mlx5_ib0/1", "mlx5_ib1/1"]

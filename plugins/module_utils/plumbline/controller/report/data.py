@@ -1,7 +1,7 @@
 """Reads a run folder and checks every fact against docs/schema. Controller only: needs jsonschema.
 
 Nothing is dropped: a file that cannot be read or does not fit its schema stays in the data with
-its ``problems``, and counts as ``incomplete``.
+its ``problems``, and counts as ``incomplete``. The callback checks a fact in the same way when it comes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import jsonschema
 import referencing
 
 from ...core.fact import KINDS, finite
+
+# docs/schema of the project that this file belongs to.
+SCHEMA_DIR = os.path.join(os.path.realpath(__file__).partition(os.sep + os.path.join("plugins", "module_utils"))[0], "docs", "schema")
 
 RUN_DEFAULTS = {
     "run_id": None,
@@ -35,7 +38,7 @@ class NotARunFolder(Exception):
     """The folder has neither run.json nor facts/."""
 
 
-def load(run_dir, schema_dir):
+def load(run_dir, schema_dir=SCHEMA_DIR):
     """Return ``{run, selection, incidents, facts, problems}`` of a run folder.
 
     ``facts`` is a list of ``{host, kind, name, file, fact, problems}``; ``problems`` are sentences
@@ -118,14 +121,24 @@ def _fact(facts_dir, host, file_name, schemas):
     fact, problems = read_json(os.path.join(facts_dir, host, file_name))
     if not problems or fact is not None:
         problems = problems + schemas.problems(kind, fact)
+    return entry(host, kind, name, fact, problems)
+
+
+def entry(host, kind, name, fact, problems):
+    """Return a fact as the verdicts and the report know it: ``{host, kind, name, file, fact, problems}``."""
     return {
         "host": host,
         "kind": kind,
         "name": name or kind,
-        "file": "facts/%s/%s" % (host, file_name),
+        "file": file_of(host, kind, name),
         "fact": fact if isinstance(fact, dict) else {},
         "problems": problems,
     }
+
+
+def file_of(host, kind, name):
+    """Return the path of a fact in its run folder."""
+    return "facts/%s/%s.json" % (host, "%s.%s" % (kind, name) if name else kind)
 
 
 class SchemasMissing(Exception):
@@ -135,7 +148,7 @@ class SchemasMissing(Exception):
 class Schemas:
     """The schemas in one folder, by ``<kind>.schema.json``, ``$id`` or file name in a ``$ref``."""
 
-    def __init__(self, schema_dir):
+    def __init__(self, schema_dir=SCHEMA_DIR):
         self._by_name = {}
         for name in _listing(schema_dir):
             if name.endswith(".schema.json"):
@@ -146,12 +159,18 @@ class Schemas:
         if "fact.schema.json" not in self._by_name:
             raise SchemasMissing("%s has no fact.schema.json: expected the project's docs/schema" % schema_dir)
         self._registry = referencing.Registry(retrieve=self._retrieve)
+        self._validators = {}
 
     def _retrieve(self, uri):
         for name, schema in self._by_name.items():
             if uri.rpartition("/")[2] == name or uri == schema.get("$id"):
                 return referencing.Resource.from_contents(schema, default_specification=referencing.jsonschema.DRAFT202012)
         raise referencing.exceptions.NoSuchResource(uri)
+
+    def _validator(self, name):
+        if name not in self._validators:
+            self._validators[name] = jsonschema.Draft202012Validator(self._by_name[name], registry=self._registry)
+        return self._validators[name]
 
     def problems(self, kind, fact):
         """Return what is wrong with a fact as sentences (at most five for each schema)."""
@@ -163,8 +182,7 @@ class Schemas:
             if name not in self._by_name:
                 found.append("docs/schema/%s is missing: this kind of fact cannot be checked" % name)
                 continue
-            validator = jsonschema.Draft202012Validator(self._by_name[name], registry=self._registry)
-            errors = sorted(validator.iter_errors(fact), key=lambda error: (error.json_path, error.message))
+            errors = sorted(self._validator(name).iter_errors(fact), key=lambda error: (error.json_path, error.message))
             found.extend("%s: %s" % (error.json_path, _short(error.message)) for error in errors[:5])
             if len(errors) > 5:
                 found.append("and %d more problems against %s" % (len(errors) - 5, name))

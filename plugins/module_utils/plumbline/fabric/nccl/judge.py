@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.stats import quantile
-from .. import alpha_beta, collective
+from .. import collective
 
 OUTLIER_SHARE = 0.05  # of the median: a value further away than this, and than 1.5 interquartile ranges, is an outlier
 
@@ -94,11 +94,7 @@ def measured(op, ranks, nodes, results):
             sweep[item["size_bytes"]] = row(item, op, ranks, iterations)
     rows = [sweep[size] for size in sorted(sweep)]
     if rows:
-        found["sweep"] = rows
-        found["peak_busbw_gbps"] = max(item["busbw_gbps"] or 0.0 for item in rows)
-        found["fit"] = alpha_beta.fit([(item["size_bytes"], item["time_us"].get("median") or item["time_us"]["mean"]) for item in rows])
-        if 8 in sweep:
-            found["latency_8b_us"] = sweep[8]["time_us"].get("median") or sweep[8]["time_us"]["mean"]
+        found.update(collective.summary(rows))
     if at:
         found["point"] = at
     return found
@@ -215,6 +211,16 @@ def fits(item, op, scope, ranks, nodes):
     return item["op"] == op and item["scope"] == scope and item.get("ranks", ranks) == ranks and item.get("nodes", nodes) == nodes
 
 
+def wrong_threshold(thresholds):
+    """Return what is wrong with the first threshold that :func:`judge_thresholds` cannot take, None when nothing is."""
+    for item in thresholds:
+        missing = {"op", "scope", "size_bytes"} - set(item)
+        one = {"min_busbw_gbps", "expect_busbw_gbps", "expect_time_us"} & set(item)
+        if missing or len(one) != 1:
+            return f"threshold {item}: needs op, scope, size_bytes and exactly one of min_busbw_gbps, expect_busbw_gbps, expect_time_us"
+    return None
+
+
 def judge_thresholds(measurement, thresholds, op, scope):
     """Add a reason for each threshold of this SKU; without one, ``skipped``: no baseline is known.
 
@@ -260,7 +266,7 @@ def _judge_latency(measurement, found, item, size, source):
     if not times:
         measurement.add("collective.latency", "incomplete", f"{size} bytes were not measured", threshold, "let the sweep have this size")
         return
-    value = times[0].get("median") or times[0]["mean"]
+    value, _name = collective.typical(times[0])
     bad = value is None or value > limit
     measurement.add(
         "collective.latency", "degraded" if bad else "healthy", f"{value} µs at {size} bytes", threshold,

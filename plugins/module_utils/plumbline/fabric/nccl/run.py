@@ -8,7 +8,7 @@ import re
 import subprocess
 import time
 
-from .. import torch_run as collective_run
+from ...core import processes
 from . import output as nccl_output
 
 LOG_LIMIT = 64 * 1024 * 1024  # bytes read of one run's output: 512 ranks on 64 nodes print about 10 MB
@@ -55,7 +55,7 @@ def run(argv, env, folder, timeout_s):
         except subprocess.TimeoutExpired:
             status = None
         finally:
-            collective_run.stop(process)
+            processes.end_group(process)
     with open(path, "rb") as log:
         text = log.read(LOG_LIMIT).decode("utf-8", "replace")
     return status, time.monotonic() - started, text

@@ -99,28 +99,28 @@ def command(program, port, tcp_port, size_bytes, duration_s, cuda_device=None, s
     return argv + ([server] if server else [])
 
 
-def judge_port(fact, port, run, minimum_gbit_s, peer):
+def judge_port(measurement, port, run, minimum_gbit_s, peer):
     """Add the reason on one port from what its client left: ``{"gbit_s", "problem", "connected"}``."""
     check = "link.%s" % port
     if run["gbit_s"] is None and not run["connected"]:
-        fact.add(
+        measurement.add(
             check, "incomplete", "%s: nobody at %s answered: %s" % (port, peer, run["problem"]), "a measurement of the port",
             "look at the same task on %s: has it that port, is it Active (ibstat), does a firewall close the TCP port?" % peer,
         )  # fmt: skip
     elif run["gbit_s"] is None:
-        fact.add(
+        measurement.add(
             check, "failed", "%s to %s: %s" % (port, peer, run["problem"]), "ib_write_bw ends with a rate",
             "run the fact's command by hand; look at ibstat, the port's error counters (perfquery -x) and the partition keys",
         )  # fmt: skip
     elif minimum_gbit_s is None:
-        fact.add(
+        measurement.add(
             "%s.baseline" % check, "skipped", "%s: %.2f Gbit/s, no baseline is known for this SKU" % (port, run["gbit_s"]), None,
             "set fabric_baseline_link_expect to have one",
         )  # fmt: skip
-        fact.add(check, "healthy", "%s to %s was measured: %.2f Gbit/s" % (port, peer, run["gbit_s"]), "a rate")
+        measurement.add(check, "healthy", "%s to %s was measured: %.2f Gbit/s" % (port, peer, run["gbit_s"]), "a rate")
     else:
         good = run["gbit_s"] >= minimum_gbit_s
-        fact.add(
+        measurement.add(
             check, "healthy" if good else "failed", "%s to %s: %.2f Gbit/s" % (port, peer, run["gbit_s"]),
             "at least %g Gbit/s" % minimum_gbit_s,
             None if good else "look at the port at both ends: rate and width (ibstat), error counters (perfquery -x), PCIe width and "

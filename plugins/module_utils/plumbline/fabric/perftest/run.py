@@ -8,9 +8,8 @@ import shutil
 import subprocess
 import time
 
-from ...core.files import read_int
-from ...machine import net
-from .. import torch_run as collective_run
+from ...core import processes
+from ...machine import infiniband
 from . import output as perftest
 
 # Where NHC keeps its CUDA build: on Azure's HPC images, and in its container (its AZ_NHC_ROOT).
@@ -25,16 +24,15 @@ def find_program(name):
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *FOLDERS]))
 
 
-def find_ports(devices, sys_ib="/sys/class/infiniband"):
+def find_ports(devices, root="/"):
     """Return the ports to measure as ``device/number``: all of InfiniBand, or those of the devices named."""
-    ports = [name for name, _counter in net.infiniband_ports(sys_ib)]
-    return [port for port in ports if not devices or port.split("/")[0] in devices]
+    ports = infiniband.ports(root, infiniband.LINK_LAYER)
+    return [port.name for port in ports if not devices or port.device in devices]
 
 
-def numa_node(port, sys_ib="/sys/class/infiniband"):
+def numa_node(port, root="/"):
     """Return the NUMA node of a port's device where numactl can bind to it, else None."""
-    node = read_int(os.path.join(sys_ib, port.split("/")[0], "device", "numa_node"))
-    return node if node is not None and node >= 0 and shutil.which("numactl") else None
+    return infiniband.numa_node(port.split("/")[0], root) if shutil.which("numactl") else None
 
 
 class Port:
@@ -84,7 +82,7 @@ def run(commands, folder, timeout_s, retry=False):
     finally:
         for port in ports:
             if port.process is not None and port.process.poll() is None:
-                collective_run.stop(port.process)
+                processes.end_group(port.process)
     late = {port.port for port in open_ports}
     return {port.port: {"status": port.status, "text": port.text(), "timed_out": port.port in late} for port in ports}
 

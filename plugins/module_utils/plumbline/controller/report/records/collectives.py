@@ -35,7 +35,7 @@ def _collective(entry):
         "baseline": baseline_reason(entry),
         "ranks": num(get(measured, "ranks")),
         "nodes": num(get(measured, "nodes")),
-        "latency_8b_us": num(get(measured, "latency_8b_us")),
+        "latency_8b_us": num(get(measured, "latency_8b_us")) or num(get(measured, "latency_8b_mean_us")),
         "peak_busbw_gbps": num(get(measured, "peak_busbw_gbps")),
         "fit": _fit(get(measured, "fit")),
         "transport": _transport(get(context, "transport")),

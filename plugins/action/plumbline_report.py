@@ -1,0 +1,116 @@
+"""Action plugin: render the report of one run."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: plumbline_report
+short_description: Renders the report of one run from its run folder
+description:
+  - Reads C(run.json), C(facts/), C(incidents.json) and C(selection.json) of a run folder, checks every fact
+    against its schema, and writes C(facts.json), C(report.md), C(report.html) and C(plots/) into it.
+  - Reads nothing else, so that rendering twice writes the same bytes.
+  - A bad verdict is a result and not a failure of the module; see RV(overall) and RV(not_proven).
+  - Runs on the controller, with the Python that runs Ansible.
+options:
+  run_dir:
+    description: The run folder, C(results/<run id>).
+    type: path
+    required: true
+  template_dir:
+    description: The folder with C(report.md.j2) and C(report.html.j2).
+    type: path
+    required: true
+requirements: [jinja2, jsonschema, matplotlib]
+attributes:
+  check_mode:
+    support: full
+    description: Reads and renders, and writes nothing.
+author: [Plumbline]
+"""
+
+EXAMPLES = r"""
+- name: Render the report
+  plumbline_report:
+    run_dir: results/20261124T120000Z
+    template_dir: roles/report/templates
+  run_once: true
+"""
+
+RETURN = r"""
+overall:
+  description: The worst verdict of all, C(healthy), C(degraded), C(incomplete), C(failed) or C(skipped).
+  type: str
+  returned: always
+lines:
+  description: One verdict line for every node and every layout.
+  type: list
+  elements: str
+  returned: always
+not_proven:
+  description: What is failed or incomplete, with the reason and what to do; empty if nothing is.
+  type: list
+  elements: str
+  returned: always
+written:
+  description: Files that were written, or would be in check mode, by their path in the run folder.
+  type: list
+  elements: str
+  returned: always
+removed:
+  description: Plots of an earlier report that no longer apply.
+  type: list
+  elements: str
+  returned: always
+report_html:
+  description: The path of the page.
+  type: str
+  returned: always
+report_md:
+  description: The path of the Markdown report.
+  type: str
+  returned: always
+"""
+
+import os
+
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.plumbline.controller.action import ControllerAction
+from ansible.module_utils.plumbline.controller.report.data import SCHEMA_DIR
+from ansible.module_utils.plumbline.controller.report.verdicts import lines, why_list
+
+
+class ActionModule(ControllerAction):
+    """The action behind ``plumbline_report:``."""
+
+    ARGUMENTS = {"run_dir": {"type": "path", "required": True}, "template_dir": {"type": "path", "required": True}}
+
+    def answer(self, arguments, task_vars):
+        """Render, write what differs, return the verdicts."""
+        run_dir = os.path.abspath(arguments["run_dir"])
+        if not os.path.isdir(run_dir):
+            raise ValueError("run_dir %s is no folder. Expected results/<run id> of an earlier run: see `ls results`." % run_dir)
+        try:
+            # Here, since a controller without them must still be told what to do.
+            from ansible.module_utils.plumbline.controller.report.render import build, differing, stale, write
+        except ImportError as error:
+            raise ValueError("the controller's Python lacks %s: install the project's dependencies, `make setup`" % error.name) from error
+        files, found = build(run_dir, SCHEMA_DIR, arguments["template_dir"])
+        changed, removed = differing(run_dir, files), stale(run_dir, files)
+        if not self._task.check_mode:
+            try:
+                write(run_dir, files, changed)
+                for path in removed:
+                    os.unlink(os.path.join(run_dir, path))
+            except OSError as error:
+                raise AnsibleActionFail("cannot write the report: %s. Is %s writable, with free space?" % (error, run_dir)) from error
+        return {
+            "changed": bool(changed or removed),
+            "overall": found["overall"],
+            "lines": lines(found),
+            "not_proven": why_list(found),
+            "written": changed,
+            "removed": removed,
+            "report_html": os.path.join(run_dir, "report.html"),
+            "report_md": os.path.join(run_dir, "report.md"),
+        }

@@ -1,0 +1,67 @@
+"""One call of the client: run it, watch server and nodes meanwhile, read what it measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from ..core import processes
+from ..serving.runtime import Runtime
+from . import client, result
+
+
+class RunFailed(Exception):
+    """A run measured nothing; the text says why."""
+
+
+def one_run(options, others, step):
+    """Run one ``client.Step``; return its numbers (``result.run``) and its requests' values (``result.requests``).
+
+    ``others`` is the ``peers.Watch`` over the layout's other nodes. Raises :class:`RunFailed`; OSError where no log can be written.
+    """
+    result_file = options.result_file(step.name)
+    log_path = os.path.splitext(result_file)[0] + ".log"
+    if os.path.exists(result_file):
+        os.unlink(result_file)  # an old result must never stand in for a run that wrote none
+    status = _run_client(options, others, client.argv(options, step, result_file), log_path)
+    try:
+        with open(result_file, encoding="utf-8") as stream:
+            found = json.load(stream)
+    except (OSError, ValueError):
+        raise RunFailed("no readable result (exit status %d): %s" % (status, _last_line(log_path))) from None
+    problems = result.problems(found, step.prompts, options.output_len, bool(options.slo))
+    if problems:
+        error = result.first_error(found)
+        raise RunFailed("; ".join(problems) + (": " + error if error else ""))
+    return result.run(found, options.output_len), result.requests(found)
+
+
+def _run_client(options, others, argv, log_path):
+    """Run the client until it ends; return its exit status. Raise when the server or a node is lost, or the time is over."""
+    with open(log_path, "wb") as log:
+        running = Runtime(options.container).client(argv, options.env, log)
+        started = time.monotonic()
+        try:
+            while running.poll() is None:
+                if not processes.is_running(options.server_pid):
+                    raise RunFailed("the server (pid %d) ended during the run" % options.server_pid)
+                lost = others.lost()
+                if lost:
+                    raise RunFailed(lost)
+                if time.monotonic() - started > options.timeout_s:
+                    raise RunFailed("the run did not end within %d s" % options.timeout_s)
+                time.sleep(0.1)
+        finally:
+            status = running.end()
+    return status
+
+
+def _last_line(path):
+    """Return the last line that says something in a log."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            lines = [line.strip() for line in stream if line.strip()]
+    except OSError as error:
+        return str(error)
+    return lines[-1][:300] if lines else "an empty log"

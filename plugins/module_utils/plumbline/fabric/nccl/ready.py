@@ -1,0 +1,90 @@
+"""What the first node needs before nccl-tests can run, each thing with what to do where it is missing."""
+
+from __future__ import annotations
+
+import os
+
+from . import command as nccl_command
+from . import output as nccl_output
+from . import run as nccl_run
+
+
+class NotReady(Exception):
+    """Something is missing; ``args`` are those of ``Measurement.add``: check, status, seen, threshold and remedy."""
+
+
+def prepare(args):
+    """Return ``{program, launcher, mpirun, base, ranks_per_node, options}`` for a module's ``args``; raise :class:`NotReady`.
+
+    ``base`` is the environment to start from, ``options`` are the option letters that this build of nccl-tests knows.
+    """
+    ranks_per_node = find_gpus(args["ranks_per_node"])
+    program = find_program(args["folder"], args["op"])
+    launcher, mpirun = choose_launcher(args)
+    base = nccl_command.base_environment(os.environ, args["library_path"], mpirun)
+    options = find_options(program, base)
+    if launcher == "mpirun":
+        check_ssh(args["addresses"][1:], base)
+    return {
+        "program": program, "launcher": launcher, "mpirun": mpirun, "base": base, "ranks_per_node": ranks_per_node, "options": options,
+    }  # fmt: skip
+
+
+def find_gpus(wanted):
+    """Return the ranks on each node: ``wanted``, or with 0 as many as this node has GPUs."""
+    present = nccl_run.gpus()
+    if not present:
+        raise NotReady("collective.gpu", "skipped", "no GPU", "an NVIDIA GPU")
+    if wanted > present:
+        raise NotReady(
+            "collective.gpu", "failed", "%d GPU(s)" % present, "%d GPUs on each node" % wanted,
+            "see the health verdict of this node: a GPU is missing",
+        )  # fmt: skip
+    return wanted or present
+
+
+def find_program(folder, op):
+    """Return the path of the test."""
+    program = os.path.join(folder, nccl_command.PROGRAMS[op])
+    if not os.access(program, os.X_OK):
+        raise NotReady(
+            "collective.program", "failed", "no executable %s" % program, "nccl-tests, built with MPI=1 for more than one node",
+            "install nccl-tests there (the Azure HPC image has /opt/nccl-tests/build) or set fabric_baseline_nccl_folder",
+        )  # fmt: skip
+    return program
+
+
+def choose_launcher(args):
+    """Return ``(launcher, path of mpirun or None)``."""
+    path = nccl_command.find_mpirun(args["mpirun"], os.environ.get("PATH", ""))
+    if args["launcher"] == "none" or (args["launcher"] == "auto" and not path and args["scope"] == "within"):
+        return "none", None
+    if not path:
+        where = "at %s" % args["mpirun"] if args["mpirun"] else "on PATH, in HPC-X or /usr/mpi"
+        raise NotReady(
+            "collective.mpirun", "failed", "no mpirun %s" % where,
+            "Open MPI on the first node", "install Open MPI or HPC-X, or set fabric_baseline_nccl_mpirun",
+        )  # fmt: skip
+    return "mpirun", path
+
+
+def find_options(program, base):
+    """Return the options of this build, which has to start for it."""
+    usage, problem = nccl_run.usage(program, base)
+    if problem:
+        raise NotReady(
+            "collective.program", "failed", "%s does not start: %s" % (program, problem), "a usage text from -h",
+            "set fabric_baseline_nccl_library_path to the folders of its libraries (libnccl.so.2, libcudart, libmpi)",
+        )  # fmt: skip
+    return nccl_output.supported(usage)
+
+
+def check_ssh(addresses, base):
+    """Raise where mpirun could not start its daemon on another node."""
+    answers = [(address, nccl_run.reaches(address, base)) for address in addresses]
+    unreachable = ["%s: %s" % (address, why) for address, why in answers if why]
+    if unreachable:
+        raise NotReady(
+            "collective.ssh", "failed", "; ".join(unreachable), "ssh without a password from the first node to each other node",
+            "give the first node's user a key that the others accept, and their host keys; see roles/fabric_baseline/README.md",
+        )  # fmt: skip

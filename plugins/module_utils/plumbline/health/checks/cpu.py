@@ -1,0 +1,43 @@
+"""The processors of a node: how many, and how busy."""
+
+from __future__ import annotations
+
+from ...core.fact import reason
+from .bound import bound
+
+
+def check_cpu(evidence, expect):
+    """Processors online against the expected count, and the load they carry."""
+    seen = evidence["cpu"]
+    exact = expect.get("cpu_count")
+    if exact is None:
+        count = bound(
+            "cpu.count",
+            seen["count"],
+            expect.get("cpu_count_min"),
+            True,
+            "{} online".format,
+            "look for processors taken offline (lscpu), or use a larger size",
+        )
+    elif seen["count"] is None:
+        count = reason("cpu.count", "incomplete", "the list of online processors is not readable", "%d online" % exact)
+    else:
+        good = seen["count"] == exact
+        count = reason(
+            "cpu.count",
+            "healthy" if good else "failed",
+            "%d online" % seen["count"],
+            "%d online" % exact,
+            None if good else "look for processors taken offline (lscpu); otherwise replace the node",
+        )
+    per_cpu = seen["load"][0] / seen["count"] if seen["load"] and seen["count"] else None
+    load = bound(
+        "cpu.load",
+        per_cpu,
+        expect.get("load_per_cpu_max"),
+        False,
+        "{:.2f} per processor over a minute".format,
+        "stop what else runs there: it will spoil the measurements",
+        "degraded",
+    )
+    return [count, load]

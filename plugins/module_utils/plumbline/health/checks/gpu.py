@@ -1,0 +1,253 @@
+"""The GPUs of a node; their evidence is ``{"presence", "smi", "error"}`` (see ``machine.nvidia``)."""
+
+from __future__ import annotations
+
+from ...core.fact import reason
+from ...machine import nvidia
+
+# Why a clock is held down, and what that means. gpu_idle and applications_clocks_setting are normal; a power cap
+# is normal under load, but not on an idle node.
+THROTTLE = {
+    "hw_slowdown": "failed",
+    "hw_thermal_slowdown": "failed",
+    "hw_power_brake_slowdown": "failed",
+    "sw_thermal_slowdown": "degraded",
+    "sw_power_cap": "degraded",
+}
+RESET = "nvidia-smi --gpu-reset -i <address>, or reboot; replace the node if it comes back"
+
+
+def check_gpu(evidence, expect):
+    """Everything about GPUs: none expected and none there is one ``skipped`` reason and never a number."""
+    gpu, expected = evidence["gpu"], expect.get("gpu_count")
+    if not nvidia.is_present(gpu["presence"]):
+        if expected:
+            return [
+                reason(
+                    "gpu",
+                    "failed",
+                    "no GPU: none on the PCI bus, no driver, no nvidia-smi",
+                    "%d GPUs" % expected,
+                    "replace the node, or correct node_health_sku",
+                )
+            ]
+        return [reason("gpu", "skipped", "no GPU", "none expected" if expected == 0 else None)]
+    if gpu["smi"] is None:
+        # The driver's silence is evidence of a fault only where the bus shows a GPU.
+        on_bus = gpu["presence"]["pci"]
+        text = "%d on the PCI bus, but %s" % (len(on_bus), gpu["error"])
+        remedy = "install or reload the driver (dmesg | grep NVRM); reboot; replace the node"
+        return [reason("gpu", "failed" if on_bus or expected else "incomplete", text, "the driver answers", remedy)]
+    found = [_count(gpu, expected, expect.get("gpu_pci_domains") or []), _driver(gpu["smi"])]
+    gpus = gpu["smi"]["gpus"]
+    if gpus:
+        found += [_product(gpus, expect.get("gpu_product"))]
+        found += [_ecc(gpus, expect), _remap(gpus), _recovery(gpus), _throttle(gpus), _pcie(gpus, expect)]
+        if expect.get("gpu_fabric"):
+            found.append(_fabric(gpus))
+        if expect.get("gpu_persistence"):
+            found.append(_persistence(gpus))
+    return found
+
+
+def _count(gpu, expected, domains):
+    """GPUs that the driver shows against the bus and the SKU; the address that is missing is named."""
+    shown = [item["bus_id"] for item in gpu["smi"]["gpus"]]
+    lost = [address for address in gpu["presence"]["pci"] if address not in shown]
+    absent = [domain for domain in domains if not any(item.startswith(domain + ":") for item in shown)]
+    text = "%d GPUs answer" % len(shown)
+    if lost:
+        text += "; on the PCI bus, but not with the driver: %s" % ", ".join(lost)
+    if absent:
+        # On the NDv5 sizes a GPU is 00:00.0 in a domain of its own (Azure/azhpc-images, topology/ndv5-topo.xml).
+        gone = [domain for domain in absent if not any(item.startswith(domain + ":") for item in lost)]
+        text += "; no GPU in PCI domain %s" % ", ".join(absent)
+        if gone:
+            text += "; missing from the PCI bus: %s" % ", ".join(domain + ":00:00.0" for domain in gone)
+    if gpu["smi"]["attached"] is not None and gpu["smi"]["attached"] != len(shown):
+        text += "; the driver counts %d attached" % gpu["smi"]["attached"]
+    threshold = "every GPU on the bus" if expected is None else "%d GPUs" % expected
+    remedy = "reboot (a lost GPU is often off the bus until then); replace the node if it stays lost"
+    if not shown or lost or absent or (expected is not None and len(shown) != expected):
+        return reason("gpu.count", "failed", text, threshold, remedy)
+    if expected is None and not gpu["presence"]["pci"]:
+        text += ", and the PCI bus is not readable to compare"
+        return reason("gpu.count", "incomplete", text, threshold, "set gpu_count for this SKU")
+    return reason("gpu.count", "healthy", text, threshold)
+
+
+def _driver(smi):
+    if not smi["driver"]:
+        return reason("gpu.driver", "incomplete", "nvidia-smi names no driver version", "a version")
+    return reason("gpu.driver", "healthy", "driver %s, CUDA %s" % (smi["driver"], smi["cuda"]), "a version")
+
+
+def _product(gpus, wanted):
+    names = sorted({item["product"] or "unnamed" for item in gpus})
+    if wanted is None:
+        status = "healthy" if len(names) == 1 else "degraded"
+        return reason("gpu.product", status, ", ".join(names), "all the same")
+    good = all(wanted in (item["product"] or "") for item in gpus)
+    return reason(
+        "gpu.product",
+        "healthy" if good else "failed",
+        ", ".join(names),
+        wanted,
+        None if good else "correct node_health_sku",
+    )
+
+
+def _worst_of(check, per_gpu, good, threshold, remedy):
+    """Fold ``[(status, bus id, text)]`` into one reason: the worst status, with the GPUs that have it."""
+    order = ("failed", "incomplete", "degraded")
+    for status in order:
+        bad = ["%s %s" % (bus, text) for state, bus, text in per_gpu if state == status]
+        if bad:
+            return reason(check, status, "; ".join(bad), threshold, remedy)
+    return reason(check, "healthy", "%s on %d GPUs" % (good, len(per_gpu)), threshold)
+
+
+def _ecc(gpus, expect):
+    """Uncorrected ECC errors since the driver was loaded, what the SKU limits, and whether ECC is on at all."""
+    corrected_max, sram_max = expect.get("gpu_ecc_corrected_max"), expect.get("gpu_ecc_sram_corrected_max")
+    ever_max = expect.get("gpu_ecc_sram_uncorrected_max")
+    states = []
+    for item in gpus:
+        bus, bad = item["bus_id"], item["ecc_volatile_uncorrected"]
+        if item["ecc_mode"] is None or (item["ecc_mode"] == "Enabled" and bad is None):
+            states.append(("incomplete", bus, "reports no ECC state"))
+            continue
+        if item["ecc_mode"] != "Enabled":
+            states.append(("failed", bus, "has ECC %s" % item["ecc_mode"].lower()))
+            continue
+        said = []
+        if bad > 0:
+            said.append("%d uncorrected errors" % bad)
+        if item["sram_threshold_exceeded"]:
+            said.append("SRAM threshold exceeded")
+        for value, limit, words in (
+            (item["ecc_volatile_corrected"], corrected_max, "%d corrected errors"),
+            (item["ecc_sram_corrected"], sram_max, "%d corrected SRAM errors"),
+            (item["ecc_sram_uncorrected_ever"], ever_max, "%d uncorrected SRAM errors over its life"),
+        ):
+            if limit is not None and (value or 0) > limit:
+                said.append(words % value)
+        states.append(("failed" if said else "healthy", bus, "has " + ", ".join(said)))
+    threshold = "ECC on, 0 uncorrected"
+    for limit, words in ((corrected_max, "corrected"), (sram_max, "corrected in SRAM"), (ever_max, "uncorrected in SRAM ever")):
+        if limit is not None:
+            threshold += ", <= %d %s" % (limit, words)
+    return _worst_of("gpu.ecc", states, "ECC on, 0 uncorrected errors", threshold, RESET)
+
+
+def _remap(gpus):
+    """Row remapping; the driver prints Yes and No, which is why Azure NHC's own numeric check never fires."""
+    states = []
+    for item in gpus:
+        bus, pending, failure = item["bus_id"], item["remap_pending"], item["remap_failure"]
+        if failure:
+            states.append(("failed", bus, "has failed to remap a row: replace the node"))
+        elif item["unrepairable"]:
+            states.append(("failed", bus, "has memory that cannot be repaired: replace the node"))
+        elif pending:
+            states.append(("failed", bus, "has a remap pending: reset the GPU"))
+        elif item["repair_pending"]:
+            states.append(("failed", bus, "has a repair pending: reset the GPU"))
+        elif pending is None or failure is None:
+            states.append(("incomplete", bus, "reports no remap state"))
+        else:
+            states.append(("healthy", bus, ""))
+    remedy = "pending: %s. Failure: replace the node and report it to Azure" % RESET
+    return _worst_of("gpu.remap", states, "no remap pending or failed", "pending No, failure No", remedy)
+
+
+def _recovery(gpus):
+    states = []
+    for item in gpus:
+        action = item["recovery_action"]
+        if action is None:
+            states.append(("incomplete", item["bus_id"], "reports no recovery action (older driver)"))
+        else:
+            states.append(("healthy" if action == "None" else "failed", item["bus_id"], "asks for: %s" % action))
+    return _worst_of(
+        "gpu.recovery_action",
+        states,
+        "none asked for",
+        "None",
+        "do what the driver asks for (reset, reboot, drain); an older driver: list it under optional",
+    )
+
+
+def _pcie(gpus, expect):
+    """Generation and width of the link to the host, against the SKU or, without one, against the GPU's own maximum."""
+    gen, width = expect.get("gpu_pcie_gen"), expect.get("gpu_pcie_width")
+    states = []
+    for item in gpus:
+        want_gen, want_width = gen or item["pcie_gen_max"], width or item["pcie_width_max"]
+        if None in (item["pcie_gen"], item["pcie_width"], want_gen, want_width):
+            states.append(("incomplete", item["bus_id"], "reports no PCIe link"))
+            continue
+        text = "runs at PCIe %d x%d" % (item["pcie_gen"], item["pcie_width"])
+        good = item["pcie_gen"] >= want_gen and item["pcie_width"] >= want_width
+        # An idle GPU may lower its own generation to save power; only a SKU knows that its GPUs do not (H200 capture: 5 x16 idle).
+        states.append(("healthy" if good else "failed" if gen or width else "degraded", item["bus_id"], text))
+    if gen or width:
+        threshold = "PCIe %s x%s" % (gen or "any", width or "any")
+    else:
+        threshold = "the GPU's own maximum"
+    good = "PCIe %s x%s" % tuple(
+        "/".join(sorted({"%d" % item[key] for item in gpus if item[key] is not None})) for key in ("pcie_gen", "pcie_width")
+    )
+    return _worst_of("gpu.pcie", states, good, threshold, "reboot; replace the node if it stays so (fault code NHC2020)")
+
+
+def _fabric(gpus):
+    """What the fabric manager says of each GPU: without it no NVLink is usable between them."""
+    states = []
+    for item in gpus:
+        bus, state, status, health = item["bus_id"], item["fabric_state"], item["fabric_status"], item["fabric_health"]
+        text = "fabric state %s, status %s" % (state, status)
+        if state is None and status is None:
+            states.append(("incomplete", bus, "reports no fabric state"))
+        elif state != "Completed" or status != "Success":
+            states.append(("failed", bus, text))
+        elif health not in (None, "Healthy", "Not Supported"):
+            states.append(("degraded", bus, "fabric health %s" % health))
+        else:
+            states.append(("healthy", bus, text))
+    return _worst_of(
+        "gpu.fabric",
+        states,
+        "fabric Completed, Success",
+        "State Completed, Status Success",
+        "systemctl restart nvidia-fabricmanager (its version must be the driver's: journalctl -u nvidia-fabricmanager)",
+    )
+
+
+def _throttle(gpus):
+    states = []
+    for item in gpus:
+        active = [name for name, on in item["throttle"].items() if on and name in THROTTLE]
+        if not item["throttle"]:
+            states.append(("incomplete", item["bus_id"], "reports no throttle reasons"))
+        elif active:
+            worst = "failed" if any(THROTTLE[name] == "failed" for name in active) else "degraded"
+            states.append((worst, item["bus_id"], "is held down by %s" % ", ".join(sorted(active))))
+        else:
+            states.append(("healthy", item["bus_id"], ""))
+    return _worst_of(
+        "gpu.throttle",
+        states,
+        "not throttled",
+        "no slowdown active",
+        "thermal or power: report the node to Azure; software: stop what loads the GPU",
+    )
+
+
+def _persistence(gpus):
+    states = []
+    for item in gpus:
+        mode = item["persistence"]
+        status = "incomplete" if mode is None else "healthy" if mode == "Enabled" else "degraded"
+        states.append((status, item["bus_id"], "has persistence mode %s" % (mode or "unknown")))
+    return _worst_of("gpu.persistence", states, "persistence mode on", "Enabled", "systemctl enable --now nvidia-persistenced")

@@ -1,0 +1,38 @@
+"""The whole evidence of one node, subject by subject."""
+
+from __future__ import annotations
+
+from ..machine import nvidia
+from .evidence import azure, clock, cpu, devices, disk, infiniband, kernel_log, memory, nic, nvlink, system
+
+
+def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, root="/"):
+    """Read the whole evidence of this node; ``probe_disk`` False leaves the write probe out (check mode).
+
+    ``root`` is where ``/proc``, ``/sys``, ``/etc`` and ``/var/lib/hyperv`` are read below. NHC's part is added by the
+    module, under ``nhc``.
+    """
+    found = nvidia.presence(tool, root)
+    gpu = {"presence": found, "smi": None, "error": None, "nvlink": None}
+    if nvidia.is_present(found):
+        try:
+            gpu["smi"] = nvidia.query_xml(found["tool"], timeout_s)
+            gpu["nvlink"] = nvlink.collect(found["tool"], timeout_s)
+        except nvidia.NvidiaError as error:
+            gpu["error"] = str(error)
+    return {
+        "system": system.system(root),
+        "cpu": cpu.cpu(root),
+        "memory": memory.memory(root),
+        "disks": [disk.disk(path, probe_disk) for path in paths],
+        "read_only_mounts": disk.read_only_mounts(root),
+        "nic": nic.nic(address, root),
+        "kernel_clock": clock.kernel_clock(),
+        "clock_skew": clock.clock_skew(clock_samples),
+        "kernel_log": kernel_log.collect(root, timeout_s),
+        "gpu": gpu,
+        "ib": infiniband.collect(root),
+        "devices": devices.devices(root),
+        "host": azure.host_values(root),
+        "nhc": {"skipped": ("not asked for", None)},
+    }

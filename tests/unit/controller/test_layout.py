@@ -1,0 +1,157 @@
+"""What the tasks of a layout are told, and what is known after each of them."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.module_utils.plumbline.controller import layout
+from ansible.module_utils.plumbline.core.fact import Measurement, reason
+
+RAY = {"name": "pp2", "tp": 1, "pp": 2, "nodes": 2, "executor": "ray"}
+NATIVE = dict(RAY, executor="mp")
+ALONE = dict(NATIVE, name="tp2", tp=2, pp=1, nodes=1)
+DIGEST = "sha256:0123456789abcdef"
+
+
+def planned(one=RAY, hosts=("a", "b", "c"), **given):
+    given = {
+        "layout": one, "hosts": list(hosts), "runtime": "host", "venv": "/venv", "image": "img", "image_infos": [], "gpus": True,
+        "volumes": [], "model": "/models/m", "topology_file": "", "work_dir": "/work", "cache_dir": "/cache", "port": 8000,
+        "ray_port": 6379, "master_port": 29501, **given,
+    }  # fmt: skip
+    return layout.plan(given)
+
+
+def in_containers(ids=(DIGEST,) * 3, **given):
+    return planned(runtime="docker", image_infos=[{"images": [{"Id": one}] if one else []} for one in ids], **given)
+
+
+def test_a_virtual_environment_has_its_programs_and_no_container():
+    plan = planned()
+    assert (plan["program"], plan["ray_program"]) == ("/venv/bin/vllm", "/venv/bin/ray")
+    assert plan["container"] == "" and plan["container_hosts"] == [] and plan["context"] == {} and plan["image_problems"] == []
+    assert plan["layout_dir"] == "/work/pp2" and plan["env"] == {"VLLM_CACHE_ROOT": "/cache/host"}
+
+
+def test_containers_are_named_after_their_layout_and_say_their_image():
+    plan = in_containers()
+    assert (plan["program"], plan["ray_program"], plan["container"]) == ("vllm", "ray", "plumbline-pp2")
+    assert plan["container_hosts"] == ["a", "b"] and plan["context"] == {"image": "img", "image_id": DIGEST}
+    assert plan["env"]["VLLM_CACHE_ROOT"] == "/cache/0123456789ab", "one folder for each image"
+    assert plan["device_requests"] == [{"count": -1, "capabilities": [["gpu"]]}] and in_containers(gpus=False)["device_requests"] == []
+
+
+@pytest.mark.parametrize("one, ray, workers, ports", [
+    (RAY, ["a", "b"], [], {"port": 8000, "ray_port": 6379}), (NATIVE, [], ["b"], {"port": 8000, "master_port": 29501}),
+    (ALONE, [], [], {"port": 8000}),
+])  # fmt: skip
+def test_the_executor_decides_who_does_what_and_which_ports(one, ray, workers, ports):
+    plan = planned(one)
+    assert plan["hosts"] == ["a", "b"][: one["nodes"]]
+    assert (plan["ray_hosts"], plan["worker_hosts"], plan["ports"]) == (ray, workers, ports)
+    assert plan["slots"] == one["tp"] * one["pp"] // one["nodes"]
+
+
+@pytest.mark.parametrize("one", [RAY, NATIVE])
+def test_nothing_is_started_for_a_layout_whose_nodes_are_missing(one):
+    plan = in_containers(one=one, hosts=["a"])
+    assert [plan[key] for key in ("hosts", "container_hosts", "ray_hosts", "worker_hosts")] == [[]] * 4
+
+
+def test_sizes_given_as_text_count_as_numbers():
+    assert planned(dict(RAY, tp="4", pp="2", nodes="2"))["slots"] == 4
+
+
+def test_folders_are_the_same_inside_and_outside_and_nothing_missing_is_made():
+    plan = planned(volumes=["/data:/data:ro"], topology_file="/opt/topo.xml")
+    assert plan["volumes"] == ["/work:/work", "/cache:/cache", "/data:/data:ro"]
+    assert [(item["source"], item["target"], item["read_only"]) for item in plan["mounts"]] == [
+        ("/models/m", "/models/m", True), ("/opt/topo.xml", "/opt/topo.xml", True),
+    ]  # fmt: skip
+    assert plan["env"]["NCCL_TOPO_FILE"] == "/opt/topo.xml"
+
+
+def test_two_images_under_one_name_are_refused_with_their_nodes():
+    (said,) = in_containers(ids=(DIGEST, "sha256:ff", DIGEST))["image_problems"]
+    assert "under the name img: a %s, b sha256:ff; give it by digest" % DIGEST in said
+
+
+def test_an_image_of_a_node_that_does_not_serve_is_no_problem():
+    assert in_containers(ids=(DIGEST, DIGEST, "sha256:ff"))["image_problems"] == []
+
+
+@pytest.mark.parametrize("infos", [[], [{}, {}], [{"msg": "unreachable"}, {"images": []}]])
+def test_a_node_without_the_image_has_no_id(infos):
+    plan = planned(runtime="docker", image_infos=infos)
+    assert plan["context"]["image_id"] == "" and plan["image_problems"] == [] and plan["env"]["VLLM_CACHE_ROOT"] == "/cache/host"
+
+
+def test_the_first_id_that_is_known_names_the_image():
+    plan = in_containers(ids=("", DIGEST))
+    assert plan["context"]["image_id"] == DIGEST and plan["image_problems"] == []
+
+
+def prepared(*results, problems=()):
+    return layout.prepared(results, {"image_problems": list(problems)})
+
+
+def looked(*reasons, item="a"):
+    return {"results": [{"item": item, "changed": False, "reasons": list(reasons)}]}
+
+
+def test_nodes_that_are_well_may_be_served_on():
+    said = [reason("serve.gpus", "skipped", "no GPU"), reason("serve.memory", "degraded", "tight")]
+    assert prepared({"results": []}, looked(*said)) == {"ready": True, "problems": [], "reasons": said}
+
+
+@pytest.mark.parametrize("status", ["failed", "incomplete"])
+def test_one_bad_reason_of_one_node_stops_the_start(status):
+    found = prepared({"results": []}, looked(reason("serve.gpus", "healthy", "8")), looked(reason("serve.port", status, "taken"), item="b"))
+    assert not found["ready"] and [item["check"] for item in found["reasons"]] == ["serve.gpus", "serve.port"]
+
+
+def test_what_went_wrong_is_said_with_its_node():
+    dead = {"results": [{"item": "b", "unreachable": True, "msg": "Failed to connect"}, {"item": "c", "skipped": True}]}
+    found = prepared({"results": [{"item": "a", "failed": True, "msg": "no such image"}]}, dead, problems=["two images"])
+    assert found == {"ready": False, "problems": ["two images", "a: no such image", "b: Failed to connect"], "reasons": []}
+
+
+def test_loops_that_took_no_node_say_nothing():
+    assert prepared({}, {"skipped": True}, None, {"results": []}) == {"ready": True, "problems": [], "reasons": []}
+
+
+def result(kind, status, name="pp2", **more):
+    measurement = Measurement(kind, name)
+    measurement.context["layout"] = name
+    return dict(more, fact=measurement.fact(status))
+
+
+def ended(startup, benchmark, keep=True, layouts=(ALONE, RAY)):
+    return layout.ended(RAY, list(layouts), keep, startup, benchmark)
+
+
+def test_the_last_layout_is_kept_when_it_was_asked_for_and_both_passed():
+    startup, benchmark = result("startup", "healthy", ready=True), result("benchmark", "degraded")
+    assert ended(startup, benchmark) == {"kept": True, "last_fact": benchmark["fact"]}
+    assert not ended(startup, benchmark, keep=False)["kept"]
+    assert not ended(startup, benchmark, layouts=(RAY, ALONE))["kept"], "not the last"
+
+
+@pytest.mark.parametrize("startup, benchmark", [
+    ("failed", "healthy"), ("healthy", "failed"), ("healthy", "incomplete"), ("healthy", "skipped"), ("skipped", "skipped"),
+])  # fmt: skip
+def test_a_layout_that_did_not_pass_is_not_kept(startup, benchmark):
+    assert not ended(result("startup", startup, ready=True), result("benchmark", benchmark))["kept"]
+
+
+def test_what_the_layout_before_left_keeps_nothing():
+    startup, benchmark = result("startup", "healthy", ready=True), result("benchmark", "healthy", name="tp2")
+    assert not ended(startup, benchmark)["kept"]
+    assert not ended(dict(startup, ready=False), result("benchmark", "healthy"))["kept"]
+    assert not ended({}, {})["kept"] and ended({}, {})["last_fact"] == {}
+
+
+def test_a_server_that_never_served_has_its_start_as_its_last_fact():
+    startup = result("startup", "failed", ready=False)
+    assert ended(startup, {"skipped": True})["last_fact"] == startup["fact"]
+    assert ended(startup, result("benchmark", "healthy"))["last_fact"] == startup["fact"], "the benchmark is the layout's before"
+    assert ended({"unreachable": True, "msg": "gone"}, {"skipped": True})["last_fact"] == {}

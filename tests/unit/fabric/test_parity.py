@@ -1,0 +1,62 @@
+"""Torch's collective against nccl-tests' on the same nodes."""
+
+import copy
+
+import pytest
+from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.fabric import parity as collective_parity
+
+GIB = 2**30
+LEAST = 64 * 2**20
+
+
+def fact_of(ranks, *pairs, status="healthy", tool="torch"):
+    measurement = Measurement("collective", "all_reduce.within")
+    measurement.add("collective.values", status, "every element correct")
+    measurement.measured = {"ranks": ranks, "sweep": [{"size_bytes": size, "busbw_gbps": value} for size, value in pairs]}
+    measurement.context = {"tool": tool}
+    return measurement.fact()
+
+
+REFERENCE = fact_of(8, (16384, 5.0), (GIB, 480.0), (2 * GIB, 481.0), tool="nccl-tests")
+
+
+@pytest.mark.parametrize(
+    ("mine", "status", "worst"),
+    [
+        (fact_of(8, (16384, 0.1), (GIB, 440.0)), "healthy", "healthy"),
+        (fact_of(8, (GIB, 470.0), (2 * GIB, 300.0)), "degraded", "degraded"),
+        (fact_of(8, (GIB, 560.0)), "degraded", "degraded"),
+        (fact_of(8, (16384, 5.0)), "incomplete", "incomplete"),
+        (fact_of(2, (GIB, 470.0)), "skipped", "healthy"),
+        (fact_of(8, (GIB, 470.0), status="failed"), "healthy", "failed"),
+    ],
+)
+def test_parity_of_host_and_serving_runtime(mine, status, worst):
+    before = copy.deepcopy(mine)
+    found = collective_parity.add_parity(mine, REFERENCE, 0.1, LEAST)
+    assert mine == before, "the fact that was given is as it was"
+    reason = found["reasons"][-1]
+    assert reason["check"] == "collective.parity" and reason["status"] == status and found["status"] == worst
+    assert found["reasons"][:-1] == mine["reasons"] and reason["threshold"].startswith("within 10% of nccl-tests")
+    assert set(found) == set(mine) and found["context"] == mine["context"]
+    if status == "degraded":
+        assert "the worst of" in reason["seen"] and reason["remedy"]
+
+
+def test_parity_names_the_worst_size():
+    found = collective_parity.add_parity(fact_of(8, (GIB, 470.0), (2 * GIB, 300.0)), REFERENCE, 0.1, LEAST)
+    assert found["measured"]["parity"] == {"tool": "nccl-tests", "sizes": 2, "worst_size_bytes": 2 * GIB, "worst_ratio": 0.6237}
+    assert found["reasons"][-1]["seen"] == f"300.0 GB/s here, 481.0 GB/s by nccl-tests at {2 * GIB} bytes: 0.624, the worst of 2 sizes"
+    assert "parity" not in collective_parity.add_parity(fact_of(2, (GIB, 1.0)), REFERENCE, 0.1, LEAST)["measured"]
+
+
+@pytest.mark.parametrize("reference", [None, {}, {"measured": {}}])
+def test_no_reference_is_no_parity(reference):
+    mine = fact_of(8, (8, 1.0))
+    assert collective_parity.add_parity(mine, reference, 0.1, 8) is mine
+
+
+def test_nothing_measured_is_not_compared():
+    mine = fact_of(8)
+    assert collective_parity.add_parity(mine, REFERENCE, 0.1, LEAST) is mine

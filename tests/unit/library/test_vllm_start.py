@@ -1,0 +1,165 @@
+"""Servers, headless nodes and Ray nodes, started by their modules: mock-vllm answers or fails as it is told, and is no vLLM."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+import ray_node
+import vllm_server
+import vllm_worker
+from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.core.fact import reason
+from jsonschema import Draft202012Validator
+from module_run import run_module
+from project import ROOT, SCHEMAS
+
+LOG = ROOT / "tests/captures/cpu/vllm-0.32.0.serve.tp1.log"
+LAYOUT = {"name": "tp1", "tp": "1", "pp": 1, "nodes": 1, "executor": "mp"}
+# Prints a recorded log and answers one completion after another; with a file "says" beside it, prints that and ends.
+MOCK_VLLM = """#!%s
+import http.server, json, pathlib, sys
+here = pathlib.Path(__file__).resolve().parent
+if (here / "says").exists():
+    sys.exit((here / "says").read_text())
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"choices": [{"text": "a"}]}).encode())
+print(open(%r).read(), flush=True)
+http.server.HTTPServer(("127.0.0.1", int(dict(zip(sys.argv, sys.argv[1:])).get("--port", 0))), Answer).serve_forever()
+"""
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def started(tmp_path, capsys):
+    """Return a function that runs one of the modules with mock-vllm as its program; what it started ends with the test."""
+    tool = tmp_path / "mock-vllm"
+    tool.write_text(MOCK_VLLM % (sys.executable, str(LOG)))
+    tool.chmod(0o755)
+    serve_id = "test-%s" % uuid.uuid4()
+
+    def run(module, check=False, **given):
+        arguments = {"program": str(tool), "serve_id": serve_id, "work_dir": str(tmp_path / "work"), "_ansible_check_mode": check}
+        out = run_module(module, capsys, **arguments, **given)
+        for kind in ("fact", "startup") if "fact" in out else ():
+            Draft202012Validator(json.loads((SCHEMAS / (kind + ".schema.json")).read_text())).validate(out["fact"])
+        return out
+
+    run.folder = tmp_path
+    run.says = (tmp_path / "says").write_text
+    run.log = lambda name: Path(tmp_path / "work" / name).read_text()
+    run.running = lambda: processes.marked(serve_id)
+    yield run
+    processes.stop(serve_id, grace_s=1)
+
+
+def serve(started, check=False, **given):
+    arguments = {"model": str(started.folder), "served_name": "m", "node_addresses": ["127.0.0.1"], "port": free_port(), "timeout_s": 20}
+    return started(vllm_server, check, **{"layout": LAYOUT, **arguments, **given})
+
+
+def checks(out):
+    return {item["check"]: item for item in out["fact"]["reasons"]}
+
+
+def test_a_server_is_ready_when_a_completion_came_and_its_log_is_read(started):
+    out = serve(started, env={"HF_TOKEN": "hf_secretsecret"})
+    fact = out["fact"]
+    assert out["ready"] and out["changed"] and fact["status"] == "healthy", fact["reasons"]
+    assert fact["reasons"][0]["check"] == "serve.ready" and fact["measured"]["kv_cache_gib"] == 1.0 and fact["measured"]["ready_s"] > 0
+    assert fact["context"]["prefix_caching"] is False and fact["context"]["tp"] == 1 and fact["context"]["pid"] in started.running()
+    assert fact["command"].startswith("GLOO_SOCKET_IFNAME=lo ") and "hf_secret" not in json.dumps(fact)
+    assert "--no-enable-prefix-caching" in fact["command"]
+
+
+def test_a_server_that_ends_says_why_in_the_words_of_its_log(started):
+    started.says("ValueError: no room for the cache")
+    out = serve(started)
+    assert not out["ready"] and out["changed"] and out["fact"]["status"] == "failed"
+    assert checks(out)["serve.ready"]["seen"] == "ValueError: no room for the cache"
+    assert checks(out)["serve.ready"]["remedy"] == "read %s on the head" % (started.folder / "work/server.log")
+
+
+def test_what_was_seen_of_a_node_prevents_the_start(started):
+    for given, check, status in (
+        ({"problems": ["node2: no image"]}, "serve.prepare", "failed"),
+        ({"reasons": [reason("serve.gpus", "failed", "127.0.0.1: 0 GPU(s) answer")]}, "serve.gpus", "failed"),
+        ({"node_addresses": []}, "serve.nodes", "incomplete"),
+        ({"node_addresses": ["192.0.2.99"]}, "serve.address", "failed"),
+    ):
+        out = serve(started, **given)
+        assert not out["ready"] and not out["changed"] and out["fact"]["status"] == checks(out)[check]["status"] == status
+    assert started.running() == [] and not (started.folder / "work").exists()
+
+
+def test_what_only_warns_or_says_nothing_prevents_nothing(started):
+    reasons = [reason("serve.memory", "degraded", "tight"), reason("serve.gpus", "skipped", "no GPU")]
+    out = serve(started, reasons=reasons)
+    assert out["ready"] and out["fact"]["status"] == "degraded"
+
+
+def test_check_mode_starts_nothing_and_says_what_it_would(started):
+    out = serve(started, check=True)
+    assert out["fact"]["status"] == "skipped" and "would start: " in out["fact"]["reasons"][0]["seen"] and not out["ready"]
+    assert started.running() == [] and not (started.folder / "work").exists()
+
+
+def test_a_layout_with_other_keys_is_refused(started):
+    out = serve(started, layout={"name": "x", "gpus": 8})
+    assert out["failed"] and "unknown keys ['gpus']" in out["msg"] and "'executor'" in out["msg"]
+
+
+def work(started, check=False, **given):
+    layout = {"name": "pp2", "tp": 1, "pp": 2, "nodes": 2, "executor": "mp"}
+    arguments = {"layout": layout, "rank": 1, "model": "/m", "served_name": "m", "head_address": "127.0.0.1", "node_ip": "127.0.0.1"}
+    return started(vllm_worker, check, **{**arguments, "port": free_port(), **given})
+
+
+def test_a_headless_node_runs_after_its_first_moments(started):
+    out = work(started)
+    assert out["changed"] and out["pid"] in started.running() and out["log"].endswith("work/worker-1.log")
+    assert "--headless" in out["command"] and "VLLM_HOST_IP=127.0.0.1" in out["command"]
+
+
+def test_a_headless_node_that_ends_at_once_fails_with_the_cause(started):
+    started.says("RuntimeError: no such device")
+    out = work(started)
+    assert out["failed"] and "vLLM ended at once: RuntimeError: no such device (log: " in out["msg"] and "worker-1.log" in out["msg"]
+
+
+def test_a_headless_node_is_not_started_where_it_must_not_be(started):
+    assert "--headless" in work(started, check=True)["command"] and started.running() == []
+    assert "vllm_server starts the head" in work(started, rank=0)["msg"]
+    assert "192.0.2.99" in work(started, node_ip="192.0.2.99")["msg"]
+
+
+def ray(started, check=False, **given):
+    arguments = {"role": "head", "head_address": "127.0.0.1", "node_ip": "127.0.0.1", "slots": 1, "memory_bytes": 1, "timeout_s": 1}
+    return started(ray_node, check, **{**arguments, "object_store_bytes": 1, "port": free_port(), **given})
+
+
+def test_a_ray_node_that_ends_says_its_last_words(started):
+    started.says("one\\ntwo")
+    out = ray(started)
+    assert out["failed"] and "Ray ended while starting: " in out["msg"] and "two" in out["msg"] and not out["started"]
+
+
+def test_a_ray_node_that_does_not_come_up_is_said_after_its_time(started):
+    out = ray(started, role="worker")
+    assert out["failed"] and "Ray worker on 127.0.0.1 was not up after 1 s" in out["msg"]
+
+
+def test_a_ray_node_in_check_mode_is_only_said(started):
+    out = ray(started, check=True)
+    assert out["changed"] and not out["started"] and "start --block" in out["command"] and started.running() == []
