@@ -7,6 +7,7 @@ claim lacks data, the finding says which. Standard library only.
 
 from __future__ import annotations
 
+from .communication import communication_findings
 from .fabric import fabric_findings
 from .layouts import layout_findings
 from .pairs import pair_findings
@@ -24,4 +25,5 @@ def findings(records):
     accusing = [item for item in pairs if item["level"] == "warning"]
     calm = [item for item in pairs if item not in accusing]
     served = layout_findings(records.layouts) + roofline_findings(records.layouts)
-    return accusing + served + fabric_findings(records.layouts, records.collectives) + calm
+    network = fabric_findings(records.collectives) + communication_findings(records.layouts, records.collectives)
+    return accusing + served + network + calm
