@@ -50,7 +50,7 @@ plumbline_selection:
 
 from ansible.module_utils.plumbline.controller import kept
 from ansible.module_utils.plumbline.controller.action import ControllerAction
-from ansible.module_utils.plumbline.controller.report.verdicts import verdicts
+from ansible.module_utils.plumbline.controller.report.verdicts import node_verdicts
 from ansible.module_utils.plumbline.controller.selection import candidates, select
 
 
@@ -65,7 +65,7 @@ class ActionModule(ControllerAction):
     def answer(self, arguments, task_vars):
         """Return the selection."""
         data = kept.load()
-        judged = verdicts(data)["nodes"] if data else {}
+        judged = node_verdicts(data) if data else {}
         try:
             selection = select(candidates(arguments["nodes"], judged), arguments["layouts"])
         except (KeyError, TypeError, ValueError) as error:

@@ -51,7 +51,7 @@ from ansible.module_utils.plumbline.core.files import write_atomically
 
 try:
     from ansible.module_utils.plumbline.controller.report.data import Schemas, SchemasMissing, entry  # noqa: E402
-    from ansible.module_utils.plumbline.controller.report.records import entry_reasons, entry_status  # noqa: E402
+    from ansible.module_utils.plumbline.controller.report.records.entries import entry_reasons, entry_status  # noqa: E402
 except ImportError as error:
     # Facts are kept all the same, and preflight says what the controller lacks.
     UNCHECKED = "facts are not checked against their schemas: the controller's Python lacks %s (make setup)" % error.name

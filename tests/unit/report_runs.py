@@ -11,6 +11,15 @@ LAYOUTS = {
     "pp2_across": (1, 2, 2, "ray", 17.0, 90.0, 0.015),
     "tp2_across": (2, 1, 2, "ray", 58.0, 240.0, 0.02),
 }
+# The plots of a whole run.
+PLOTS = [
+    "throughput_by_layout",
+    "latency_by_layout",
+    "bandwidth_all_reduce",
+    "latency_all_reduce",
+    "bandwidth_sendrecv",
+    "latency_sendrecv",
+]
 NODES = ["node1", "node2", "node3"]
 ADDRESSES = {"node1": "10.98.0.11", "node2": "10.98.0.12", "node3": "10.98.0.13"}
 

@@ -12,7 +12,7 @@ from ansible.module_utils.plumbline.benchmark import counters as vllm_metrics
 from ansible.module_utils.plumbline.benchmark import result as vllm_bench
 from ansible.module_utils.plumbline.controller.report.data import load
 from ansible.module_utils.plumbline.controller.report.findings.roofline import roofline_findings
-from ansible.module_utils.plumbline.controller.report.records import layouts
+from ansible.module_utils.plumbline.controller.report.records.layouts import layouts
 from ansible.module_utils.plumbline.serving import log as vllm_log
 from project import ROOT
 from report_runs import put, write

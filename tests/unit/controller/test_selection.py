@@ -46,10 +46,10 @@ def test_a_failed_spare_replaces_nobody():
 
 
 def test_report_names_the_replacement():
-    from ansible.module_utils.plumbline.controller.report import view as report_view
+    from ansible.module_utils.plumbline.controller.report.view.nodes import selection as shown
 
     selection = select([node("a", health="failed"), node("b", health="healthy"), node("c", health="healthy")], LAYOUTS)
-    view = report_view._selection({"selection": selection}, {"nodes": {}})
+    view = shown({"selection": selection}, {})
     assert view["excluded"] == [{"host": "a", "why": "health: failed; replaced by the spare c"}]
     assert [item["host"] for item in view["serving"]] == ["b", "c"]
 

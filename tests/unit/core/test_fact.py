@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 import pytest
-from ansible.module_utils.plumbline.core.fact import STATUSES, Measurement, headline, reason, slug, worst
+from ansible.module_utils.plumbline.core.fact import STATUSES, Measurement, first_reason, headline, reason, sentence, slug, worst
 from project import SCHEMAS
 
 SCHEMA = json.loads((SCHEMAS / "fact.schema.json").read_text())
@@ -34,6 +34,16 @@ def test_worst_reason_decides():
     fact = measurement.fact()
     assert fact["status"] == "failed"
     assert headline(fact) == "c.failed: seen failed (expected threshold)"
+
+
+def test_a_reason_is_one_sentence_everywhere():
+    item = reason("disk.free", "failed", "1 GB", "at least 5 GB", "Remove old logs.")
+    assert sentence(item) == "disk.free: 1 GB (expected at least 5 GB)"
+    assert sentence(dict(item, threshold=None)) == "disk.free: 1 GB"
+    verdict = {"status": "failed", "reasons": [reason("a", "healthy", "b"), item, reason("c", "failed", "d")]}
+    assert first_reason(verdict) is item and headline(verdict) == sentence(item)
+    silent = {"status": "incomplete", "reasons": [item]}
+    assert first_reason(silent) is None and headline(silent) == "" and headline(silent, "nobody said why") == "nobody said why"
 
 
 def test_worst_orders_statuses():

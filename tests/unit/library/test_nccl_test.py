@@ -354,9 +354,9 @@ def test_line_rate_is_that_of_the_interface(capsys, mocks, monkeypatch):
 
 
 def test_report_takes_the_mean_latency_where_there_is_no_median(capsys, mocks):
-    from ansible.module_utils.plumbline.controller.report import records
+    from ansible.module_utils.plumbline.controller.report.records.collectives import collectives
 
     fact = run(capsys, mocks)
     entry = {"kind": "collective", "name": fact["name"], "host": "node1", "file": "x", "fact": fact, "problems": []}
-    [record] = records.collectives({"facts": [entry]})
+    [record] = collectives({"facts": [entry]})
     assert record["latency_8b_us"] == fact["measured"]["latency_8b_mean_us"]

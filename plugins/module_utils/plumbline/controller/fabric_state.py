@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..fabric.parity import add_parity
 from .kept import failed, is_control
-from .report.records import get, texts
+from .report.records.reading import get, texts
 
 ROLE = "fabric_baseline"
 

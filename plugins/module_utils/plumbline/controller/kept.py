@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 
 from .report import data as run_data
-from .report.records import entry_status, get
+from .report.records.entries import entry_status
+from .report.records.reading import get
 
 # Set by the callback: the run's folder, or in check mode one that goes away with the run.
 FOLDER = "PLUMBLINE_KEPT_DIR"

@@ -6,7 +6,7 @@ from ..core.fact import PASSING, worst
 
 
 def candidates(nodes, judged):
-    """Return ``[{"name", "verdicts": {phase: status}}]`` for ``nodes``, from the verdicts on them (``verdicts.verdicts(data)["nodes"]``).
+    """Return ``[{"name", "verdicts": {phase: status}}]`` for ``nodes``, from the verdicts on them (``verdicts.node_verdicts(data)``).
 
     A node that is not judged, or a phase without a verdict, has none. What no phase owns goes by the name of its check.
     """

@@ -102,12 +102,18 @@ class Measurement:
         return {"ansible_facts": {"plumbline": {self.kind: fact}}, "fact": fact}
 
 
-def headline(fact):
-    """Return the sentence that explains a fact's status: its first reason of that status."""
-    for item in fact["reasons"]:
-        if item["status"] == fact["status"]:
-            text = "%s: %s" % (item["check"], item["seen"])
-            if item["threshold"]:
-                text += " (expected %s)" % item["threshold"]
-            return text
-    return ""
+def first_reason(verdict):
+    """Return the first reason that has the own status of a fact, or of anything with ``status`` and ``reasons``; None without one."""
+    return next((item for item in verdict["reasons"] if item["status"] == verdict["status"]), None)
+
+
+def sentence(item):
+    """Return a reason as one sentence: ``disk.free: 1 GB (expected at least 5 GB)``."""
+    text = "%s: %s" % (item["check"], item["seen"])
+    return text + " (expected %s)" % item["threshold"] if item["threshold"] else text
+
+
+def headline(verdict, otherwise=""):
+    """Return the sentence that explains a status: the first reason of that status; ``otherwise`` without one."""
+    item = first_reason(verdict)
+    return sentence(item) if item else otherwise

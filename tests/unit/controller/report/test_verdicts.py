@@ -6,18 +6,18 @@ import shutil
 
 import pytest
 from ansible.module_utils.plumbline.controller.report.data import NotARunFolder, Schemas, SchemasMissing, load
-from ansible.module_utils.plumbline.controller.report.verdicts import lines, verdicts, why_list
+from ansible.module_utils.plumbline.controller.report.verdicts import lines, node_verdicts, verdicts, why_list
 from project import SCHEMAS
-from report_runs import NODES, benchmark, collective, fact, health, pair, put, put_pairs, reason, startup, whole_run, write
+from report_runs import NODES, benchmark, collective, fact, health, pair, put, put_pairs, reason, startup, whole_run
 
 
 @pytest.fixture
-def judge(tmp_path):
+def judge(records):
     """Write a run folder and return its data and verdicts."""
 
     def run(files):
-        data = load(str(write(files, tmp_path)), str(SCHEMAS))
-        return data, verdicts(data)
+        found = records(files)
+        return found.data, verdicts(found)
 
     return run
 
@@ -297,3 +297,26 @@ def test_a_node_that_failed_within_itself_is_still_its_own_fault(judge):
     put(files, "node2", broken)
     _data, found = judge(files)
     assert found["nodes"]["node2"]["status"] == "failed" and found["nodes"]["node1"]["status"] == "healthy"
+
+
+def test_nodes_are_judged_without_their_layouts_as_they_are_with_them(tmp_path, records):
+    files = whole_run()
+    odd = health()
+    odd["duration_s"] = "long"
+    put(files, "node2", odd)
+    files["incidents.json"] = [{"host": "node3", "role": "gpu_clocks", "task": "Lock", "state": "unreachable", "message": "no route"}]
+    found = records(files)
+    judged = node_verdicts(load(str(tmp_path), str(SCHEMAS)))
+    assert judged == verdicts(found)["nodes"]
+    assert {host: verdict["status"] for host, verdict in judged.items()} == {"node1": "healthy", "node2": "incomplete", "node3": "failed"}
+    assert set(judged["node1"]) == {"status", "role", "phases", "reasons"}
+
+
+def test_nodes_are_judged_before_any_was_selected(records):
+    files = {path: content for path, content in whole_run().items() if "health" in path or path == "run.json"}
+    files["run.json"]["phases"] = files["run.json"]["phases"][:1]
+    put(files, "node2", health("failed"))
+    judged = node_verdicts(records(files).data)
+    assert {host: (verdict["status"], verdict["role"]) for host, verdict in judged.items()} == {
+        "node1": ("healthy", None), "node2": ("failed", None), "node3": ("healthy", None),
+    }  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .records import num
+from .records.reading import num
 
 MISSING = "—"
 # Runs that differ in nothing but the noise of floating point have an interval that no decimal shows.

@@ -17,10 +17,11 @@ from markupsafe import Markup
 
 from .data import load
 from .findings.collect import findings
-from .plots.draw import draw, inline
-from .records import collectives, judged_nodes, layouts, links
+from .plots.draw import draw
+from .plots.inline import inline
+from .records.collect import collect
 from .verdicts import verdicts
-from .view import view
+from .view.page import view
 
 
 def build(run_dir, schema_dir, template_dir):
@@ -28,17 +29,17 @@ def build(run_dir, schema_dir, template_dir):
 
     Raises what :func:`data.load` raises, and jinja2's errors for a broken template.
     """
-    data = load(run_dir, schema_dir)
-    found = verdicts(data)
-    claims = findings(data)
-    plots = draw(layouts(data), collectives(data), links(data), judged_nodes(data))
-    files = {"facts.json": _json(data, found, claims)}
+    records = collect(load(run_dir, schema_dir))
+    found = verdicts(records)
+    claims = findings(records)
+    plots = draw(records)
+    files = {"facts.json": _json(records.data, found, claims)}
     for plot in plots:
         if plot["svg"] is not None:
             files["plots/%s.svg" % plot["name"]] = plot["svg"]
             files["plots/%s.png" % plot["name"]] = plot["png"]
             plot["inline"] = Markup(inline(plot["svg"], plot["name"]))
-    content = view(data, found, claims)
+    content = view(records, found, claims)
     content["plots"] = plots
     for name in ("report.md", "report.html"):
         environment = _environment(template_dir, name.endswith(".html"))

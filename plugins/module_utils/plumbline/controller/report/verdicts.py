@@ -8,8 +8,10 @@ counts as ``incomplete``; ``skipped`` is neutral.
 
 from __future__ import annotations
 
-from ...core.fact import PASSING, STATUSES, reason, worst
-from .records import asked, entry_reasons, entry_status, get, layouts, shared_by, texts
+from ...core.fact import PASSING, STATUSES, first_reason, headline, reason, sentence, worst
+from .records.asked import asked
+from .records.entries import entry_reasons, entry_status, missed, shared_by
+from .records.reading import get, texts
 
 # Column of the node table -> kinds of facts in it.
 PHASES = {"health": ("health",), "clocks": ("clocks",), "fabric": ("collective", "link"), "model": ("model",)}
@@ -34,34 +36,53 @@ LOOK = "Read the task's message under Incidents, put it right, and run the playb
 REACH = "Check power, network and sshd: `ansible <node> -m ansible.builtin.ping`; then run the playbook again."
 
 
-def verdicts(data):
-    """Return ``{overall, nodes, layouts, problems, failed}``.
+NO_REASON = "no reason was recorded"
 
-    ``nodes`` and ``layouts`` map a name to ``{status, reasons, ...}``; ``failed`` lists
+# Statuses with which there is nothing to look at.
+CALM = ("healthy", "skipped")
+
+
+def verdicts(records):
+    """Return ``{overall, nodes, layouts, failed}`` of a run, from its :class:`Records`.
+
+    ``nodes`` is :func:`node_verdicts`; ``layouts`` maps a name to ``{status, phases, reasons}``; ``failed`` lists
     ``{what, name, status, why, remedy}`` for every node, layout and problem that is failed or incomplete.
     """
-    nodes = {host: _node(data, host) for host in node_names(data)}
-    found = {layout["name"]: _layout(data, layout) for layout in layouts(data)}
-    failed = []
-    for what, group in (("node", nodes), ("layout", found)):
-        for name, verdict in group.items():
-            if verdict["status"] not in PASSING + ("skipped",):
-                why = first_reason(verdict)
-                failed.append(
-                    {
-                        "what": what,
-                        "name": name,
-                        "status": verdict["status"],
-                        "why": sentence(why),
-                        "remedy": why and why["remedy"],
-                    }
-                )
+    data = records.data
+    nodes = node_verdicts(data)
+    layouts = {layout["name"]: _layout(data, layout) for layout in records.layouts}
+    failed = _failed("node", nodes) + _failed("layout", layouts)
     failed += [
         {"what": "run", "name": data["run"]["run_id"], "status": "incomplete", "why": text, "remedy": None} for text in data["problems"]
     ]
     failed += _together(data) + _elsewhere(data)
-    overall = worst([verdict["status"] for group in (nodes, found) for verdict in group.values()] + [item["status"] for item in failed])
-    return {"overall": overall, "nodes": nodes, "layouts": found, "failed": failed}
+    overall = worst([verdict["status"] for group in (nodes, layouts) for verdict in group.values()] + [item["status"] for item in failed])
+    return {"overall": overall, "nodes": nodes, "layouts": layouts, "failed": failed}
+
+
+def node_verdicts(data):
+    """Return ``{host: {status, role, phases, reasons}}`` of a loaded run folder, for every node in :func:`node_names`.
+
+    ``data`` is what data.py's ``load`` returns: no record of layouts or fabric is made for it. ``role`` is :func:`role_of`.
+    ``phases`` maps a column of the node table to its worst status, None where there is no fact; ``status`` is the worst of them.
+    ``reasons`` are all reasons of the node, the worst first, each with its ``phase`` and its ``source``, the file that says so.
+    """
+    return {host: _node(data, host) for host in node_names(data)}
+
+
+def _failed(what, group):
+    """Return what is failed or incomplete in a group of verdicts by name, with the first reason and what to do."""
+    bad = {name: verdict for name, verdict in group.items() if missed(verdict["status"])}
+    return [
+        {
+            "what": what,
+            "name": name,
+            "status": verdict["status"],
+            "why": headline(verdict, NO_REASON),
+            "remedy": (first_reason(verdict) or {}).get("remedy"),
+        }
+        for name, verdict in bad.items()
+    ]
 
 
 def node_names(data):
@@ -70,17 +91,9 @@ def node_names(data):
     return list(dict.fromkeys(names))
 
 
-def first_reason(verdict):
-    """Return the first reason that has the verdict's own status, or None."""
-    return next((item for item in verdict["reasons"] if item["status"] == verdict["status"]), None)
-
-
-def sentence(item):
-    """Return a reason as one sentence: ``disk.free: 1 GB (expected at least 5 GB)``."""
-    if not item:
-        return "no reason was recorded"
-    text = "%s: %s" % (item["check"], item["seen"])
-    return text + " (expected %s)" % item["threshold"] if item["threshold"] else text
+def to_look_at(verdict):
+    """Return the reason that explains a verdict with something to look at; None where it is healthy or skipped."""
+    return None if verdict["status"] in CALM else first_reason(verdict)
 
 
 def against_baseline(item):
@@ -233,7 +246,7 @@ def _layout_missing(data, layout, status):
 
 def _not_its_own(entry):
     """Return whether a fact is a failure of several nodes together, which accuses none of them."""
-    return entry_status(entry) not in PASSING + ("skipped",) and bool(shared_by(entry))
+    return missed(entry_status(entry)) and bool(shared_by(entry))
 
 
 def _together(data):
@@ -278,8 +291,8 @@ def lines(found):
     for what in ("nodes", "layouts"):
         for name, verdict in found[what].items():
             text = "%-6s %-14s %s" % (what[:-1], name, verdict["status"])
-            if verdict["status"] not in ("healthy", "skipped"):
-                text += ": " + sentence(first_reason(verdict))
+            if verdict["status"] not in CALM:
+                text += ": " + headline(verdict, NO_REASON)
             result.append(text)
     return result
 

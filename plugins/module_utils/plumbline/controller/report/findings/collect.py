@@ -7,23 +7,23 @@ claim lacks data, the finding says which. Standard library only.
 
 from __future__ import annotations
 
-from ..records import collectives, judged_nodes, layouts, links
+from .communication import communication_findings
 from .fabric import fabric_findings
 from .layouts import layout_findings
 from .pairs import pair_findings
 from .roofline import roofline_findings
 
 
-def findings(data):
-    """Return a list of ``{id, level, claim, arithmetic, missing}``, most telling first.
+def findings(records):
+    """Return a list of ``{id, level, claim, arithmetic, missing, values}`` from a run's :class:`Records`, most telling first.
 
     ``level``: ``supported`` (the data carries it), ``overlap`` (intervals overlap: no difference
     shown), ``estimate`` (a model on measured numbers), ``warning`` (something does not fit), or
     ``no data`` (``missing`` says what).
     """
-    found = layouts(data)
-    fabric = collectives(data)
-    pairs = pair_findings(judged_nodes(data), links(data))
+    pairs = pair_findings(records.judged, records.links)
     accusing = [item for item in pairs if item["level"] == "warning"]
     calm = [item for item in pairs if item not in accusing]
-    return accusing + layout_findings(found) + roofline_findings(found) + fabric_findings(found, fabric) + calm
+    served = layout_findings(records.layouts) + roofline_findings(records.layouts)
+    network = fabric_findings(records.collectives) + communication_findings(records.layouts, records.collectives)
+    return accusing + served + network + calm

@@ -6,7 +6,9 @@ Standard library only.
 from __future__ import annotations
 
 from ..format import digits, factor, interval
-from ..records import METRICS, describe, get, num
+from ..records.benchmarks import METRICS
+from ..records.layouts import describe
+from ..records.reading import get, num
 
 # Runs of one layout that differ by more than this are called unsteady: the study's own five runs
 # differed by at most 1.2 % (0.4 of 34.3 tok/s), so 5 % is well outside of what a quiet node shows.
@@ -22,7 +24,7 @@ AGREE = 0.01
 
 
 def finding(name, level, claim, arithmetic=None, missing=None, values=None):
-    """Return one finding; see :func:`findings.findings`. ``values`` has what the claim is made of, for programs."""
+    """Return one finding; see :func:`.collect.findings`. ``values`` has what the claim is made of, for programs."""
     return {
         "id": name,
         "level": level,

@@ -6,11 +6,9 @@ Standard library only.
 from __future__ import annotations
 
 from ....core.fact import PASSING
+from ...suspect import MOSTLY, SUSPECT
 from ..format import digits, factor
 from .layouts import finding
-
-# As in suspect.py.
-SUSPECT, MOSTLY = "suspect", "mostly slow"
 
 
 def pair_findings(judged, links):

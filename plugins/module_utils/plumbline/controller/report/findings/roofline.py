@@ -13,7 +13,8 @@ much where KV heads are replicated: the floor is then a little too low, never to
 from __future__ import annotations
 
 from ..format import digits
-from ..records import describe, get, num
+from ..records.layouts import describe
+from ..records.reading import get, num
 from .layouts import finding
 
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.plumbline.controller.report.data import load
 from ansible.module_utils.plumbline.controller.report.findings.collect import findings
 from ansible.module_utils.plumbline.controller.report.findings.layouts import apart
-from project import ROOT
-from report_runs import NODES, benchmark, collective, put, put_pairs, stats, whole_run, write
-
-SCHEMAS = str(ROOT / "docs" / "schema")
+from report_runs import NODES, benchmark, collective, put, put_pairs, stats, whole_run
 
 
 @pytest.fixture
-def claims(tmp_path):
-    def compute(files):
-        return {item["id"]: item for item in findings(load(str(write(files, tmp_path)), SCHEMAS))}
-
-    return compute
+def claims(records):
+    """Return the findings of a run folder, by id."""
+    return lambda files: {item["id"]: item for item in findings(records(files))}
 
 
 def means(one, metric="throughput_tok_s"):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible.module_utils.plumbline.controller.report.data import load
 from ansible.module_utils.plumbline.controller.report.findings.roofline import floor_ms, roofline_findings
-from ansible.module_utils.plumbline.controller.report.records import layouts
 from project import ROOT
-from report_runs import benchmark, put, whole_run, write
+from report_runs import benchmark, put, whole_run
 
 H200 = json.loads((ROOT / "tests/captures/h200/vllm-0.25.0.bench_serve.qwen2.5-7b-c1.json").read_text())
 # Qwen2.5-7B in bfloat16: 7.616 billion parameters without the 0.545 billion of the input table; 28 layers x 4 KV heads x 128 x 2 x 2.
@@ -17,7 +15,7 @@ WEIGHTS, KV = 14_141_238_272, 57_344
 
 
 @pytest.fixture
-def roofline(tmp_path):
+def roofline(records):
     def compute(context=None, measured=None, name="tp1", drop=()):
         files = {path: content for path, content in whole_run().items() if "/benchmark." not in path}
         one = benchmark(name)
@@ -30,7 +28,7 @@ def roofline(tmp_path):
         for key in drop:
             del one["context"][key]
         put(files, "node1", one)
-        found = roofline_findings(layouts(load(str(write(files, tmp_path)), str(ROOT / "docs/schema"))))
+        found = roofline_findings(records(files).layouts)
         return next((item for item in found if item["id"] in ("layouts.roofline", "layouts.roofline." + name)), None)
 
     return compute

@@ -1,0 +1,162 @@
+"""Findings about what the fabric's latency explains of a layout's time per token.
+
+Tensor parallelism all-reduces twice a layer and once after the embedding, so a token costs
+``2 × layers + 1`` all-reduces of ``hidden_size × bytes`` each; a pipeline sends its activations
+``PP - 1`` times a token. Multiplied by measured latencies that is the least that communication
+adds; it leaves out everything that waits for it (scheduling, serialisation, imbalance).
+Standard library only.
+"""
+
+from __future__ import annotations
+
+from ..format import digits, size
+from ..records.collectives import latency_at
+from ..records.layouts import describe
+from ..records.reading import num
+from .fabric import pick, tools_of
+from .layouts import finding, mean
+
+
+def communication_findings(layouts, collectives):
+    """Return the findings about what layouts over several nodes spend on communication."""
+    result = []
+    reduces, sends = _pair_of(collectives, "all_reduce"), _pair_of(collectives, "sendrecv")
+    for layout in layouts:
+        if layout["usable"] and (layout["nodes"] or 0) > 1:
+            result += _per_token(layout, layouts, *reduces) if (layout["tp"] or 0) > 1 else []
+            result += _pipeline(layout, sends[1]) if (layout["pp"] or 0) > 1 else []
+    return result
+
+
+def _pair_of(collectives, op):
+    """Return ``(within, across)`` by the first tool that has a passing measurement across, so that both are comparable."""
+    for tool in tools_of(collectives, op):
+        if pick(collectives, op, "across", tool):
+            return pick(collectives, op, "within", tool), pick(collectives, op, "across", tool)
+    return next((pick(collectives, op, "within", tool) for tool in tools_of(collectives, op)), None), None
+
+
+def _message(layout):
+    """Return ``(bytes, how)`` of the message that a token sends; 8 B, the least, without a hidden size."""
+    if layout["hidden_size"] and layout["dtype_bytes"]:
+        value = layout["hidden_size"] * layout["dtype_bytes"]
+        return value, "hidden size %d × %s B = %s" % (layout["hidden_size"], digits(layout["dtype_bytes"]), size(value))
+    return 8, "the hidden size is not in the fact, so the smallest swept message stands in: a lower bound"
+
+
+def _per_token(layout, layouts, within, across):
+    name = "layouts.communication.%s" % layout["name"]
+    claim = "How much of a token's time in %s is all-reduce latency is not known." % layout["name"]
+    message, how = _message(layout)
+    swept, after = latency_at(across, message) if across else (None, None)
+    lacking = []
+    if not layout["layers"]:
+        lacking.append("context.model_layers in the benchmark's fact")
+    if not after:
+        lacking.append("a passing all_reduce fact across nodes with a sweep")
+    if lacking:
+        yield finding(name, "no data", claim, missing=" and ".join(lacking))
+        return
+    count = 2 * layout["layers"] + 1
+    cost = count * after / 1000
+    tpot = mean(layout, "tpot_ms")
+    arithmetic = "2 × %d + 1 = %d all-reduces a token; × %s µs (median at %s; %s) = %s ms" % (
+        layout["layers"],
+        count,
+        digits(after),
+        size(swept),
+        how,
+        digits(cost),
+    )
+    text = "%s sends %d all-reduces a token: at the measured %s each that is %s a token" % (
+        describe(layout),
+        count,
+        digits(after, "µs"),
+        digits(cost, "ms"),
+    )
+    if tpot:
+        text += ", %s %% of its TPOT of %s" % (digits(100 * cost / tpot), digits(tpot, "ms"))
+        arithmetic += "; %s / %s = %s %%" % (digits(cost), digits(tpot), digits(100 * cost / tpot))
+    if across["ranks"] and layout["ranks"] and across["ranks"] != layout["ranks"]:
+        text += " (measured with %d ranks, the layout has %d)" % (across["ranks"], layout["ranks"])
+    yield finding(name, "estimate", text + ".", arithmetic)
+    yield _against_twin(layout, layouts, within, message, after, count, tpot)
+
+
+def _against_twin(layout, layouts, within, message, after, count, tpot):
+    """Return the predicted cost of crossing against the TPOT difference to the same TP and PP on one node."""
+    name = "layouts.crossing_explained.%s" % layout["name"]
+    twin = _twin(layout, layouts)
+    _swept, before = latency_at(within, message) if within else (None, None)
+    base = mean(twin, "tpot_ms") if twin else None
+    lacking = []
+    if not base:
+        lacking.append("a benchmark of TP %s, PP %s on one node" % (layout["tp"], layout["pp"]))
+    if not before:
+        lacking.append("a passing all_reduce fact within a node")
+    if not tpot:
+        lacking.append("this layout's tpot_ms")
+    if lacking:
+        claim = "No baseline for %s: what crossing nodes adds to its TPOT cannot be told." % layout["name"]
+        return finding(name, "no data", claim, missing=" and ".join(lacking))
+    predicted, seen = count * (after - before) / 1000, tpot - base
+    arithmetic = "%d × (%s − %s) µs = %s ms; TPOT %s − %s (%s) = %s ms" % (
+        count,
+        digits(after),
+        digits(before),
+        digits(predicted),
+        digits(tpot),
+        digits(base),
+        twin["name"],
+        digits(seen),
+    )
+    return finding(name, "estimate", _explained(layout, twin, predicted, seen), arithmetic)
+
+
+def _twin(layout, layouts):
+    """Return the first layout with the same TP and PP on one node, or None."""
+    shape = layout["tp"], layout["pp"]
+    return next((other for other in layouts if other["usable"] and other["nodes"] == 1 and (other["tp"], other["pp"]) == shape), None)
+
+
+def _explained(layout, twin, predicted_ms, seen_ms):
+    if seen_ms <= 0:
+        return "%s has no higher TPOT than %s: crossing nodes cost nothing that shows." % (layout["name"], twin["name"])
+    claim = "A token takes %s longer in %s than in %s; all-reduce latency predicts %s of it, %s %%" % (
+        digits(seen_ms, "ms"),
+        layout["name"],
+        twin["name"],
+        digits(predicted_ms, "ms"),
+        digits(100 * predicted_ms / seen_ms),
+    )
+    if layout["executor"] != twin["executor"]:
+        claim += " (the executor differs too: %s, %s)" % (layout["executor"], twin["executor"])
+    return claim + "."
+
+
+def _pipeline(layout, across):
+    name = "layouts.pipeline.%s" % layout["name"]
+    message, how = _message(layout)
+    swept, latency = latency_at(across, message) if across else (None, None)
+    tpot = mean(layout, "tpot_ms")
+    if not latency or not tpot:
+        lacking = "a passing sendrecv fact across nodes with a sweep" if not latency else "this layout's tpot_ms"
+        claim = "How much of a token's time in %s is sending between stages is not known." % layout["name"]
+        yield finding(name, "no data", claim, missing=lacking)
+        return
+    hops = layout["pp"] - 1
+    cost = hops * num(latency) / 1000
+    yield finding(
+        name,
+        "estimate",
+        "%s sends %s a token between stages: at least %s, %s %% of its TPOT of %s."
+        % (
+            describe(layout),
+            "once" if hops == 1 else "%d times" % hops,
+            digits(cost, "ms"),
+            digits(100 * cost / tpot),
+            digits(tpot, "ms"),
+        ),
+        "(PP − 1) = %d × %s µs (sendrecv median at %s; %s) = %s ms; / %s"
+        % (hops, digits(latency), size(swept), how, digits(cost), digits(tpot)),
+    )

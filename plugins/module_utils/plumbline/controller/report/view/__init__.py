@@ -1,0 +1,1 @@
+"""The report as plain data: what report.md and report.html both show, in order."""

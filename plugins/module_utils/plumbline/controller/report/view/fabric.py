@@ -1,0 +1,92 @@
+"""The table of collectives, and what several nodes missed together. Standard library only."""
+
+from __future__ import annotations
+
+from ..format import MISSING, digits, plural, size
+from ..records.collectives import latency_at
+from ..verdicts import against_baseline
+
+# The size with a column of its own: one token's all-reduce at a hidden size of 8192 (Qwen2.5 72B) and 2 bytes a value.
+SMALL_BYTES = 16384
+
+
+def collective_lines(collectives):
+    """Return a line for every collective: by operation, within nodes before across them."""
+    lines = [_line(item) for item in _once(collectives)]
+    return sorted(lines, key=lambda line: (line["op"], line["scope"] != "within", line["how"], line["host"]))
+
+
+def _once(collectives):
+    """Yield the collectives, those across nodes once: where a group fails, each of its nodes keeps the same numbers."""
+    seen = set()
+    for item in collectives:
+        same = item["op"], item["tool"], item["control"], tuple(item["addresses"]), item["latency_8b_us"], item["peak_busbw_gbps"]
+        if item["scope"] == "across" and same in seen:
+            continue
+        seen.add(same)
+        yield item
+
+
+def _line(item):
+    swept, latency = latency_at(item, SMALL_BYTES)
+    return {
+        "op": item["op"],
+        "scope": item["scope"] or MISSING,
+        "host": item["host"],
+        "status": item["status"],
+        "how": _how(item),
+        "ranks": "%s on %s" % (digits(item["ranks"]), plural(int(item["nodes"]), "node")) if item["ranks"] and item["nodes"] else MISSING,
+        "latency": digits(item["latency_8b_us"], "µs"),
+        "latency_16k": "%s%s" % (digits(latency, "µs"), "" if swept in (None, SMALL_BYTES) else " at " + size(swept)),
+        "peak": digits(item["peak_busbw_gbps"], "GB/s"),
+        "fit": _fit(item["fit"]),
+        "transport": _transport(item),
+        "path": _path(item),
+        "baseline": against_baseline(item["baseline"]),
+    }
+
+
+def _how(item):
+    text = " by ".join(str(part) for part in (item["backend"], item["tool"]) if part) or MISSING
+    return text + (", %s" % item["control"] if item["control"] else "")
+
+
+def _fit(fit):
+    """Return ``21.4 µs + size / 2.4 GB/s (off by 6 %, at most 31 %)``; an em dash without a fit."""
+    if fit is None:
+        return MISSING
+    text = digits(fit["alpha_us"], "µs")
+    if fit["beta_gbps"]:
+        text += " + size / %s" % digits(fit["beta_gbps"], "GB/s")
+    off = [fit[key] for key in ("residual_rel_median", "residual_rel_max")]
+    if None in off:
+        return text
+    return text + " (off by %.2g\N{NO-BREAK SPACE}%%, at most %.2g\N{NO-BREAK SPACE}%%)" % tuple(100 * value for value in off)
+
+
+def _transport(item):
+    """Return what carried the data, and what should have where it is known: ``Socket (expected IB)``."""
+    said = item["transport"]
+    if said is None:
+        return MISSING
+    text = said["network"] or ", ".join(said["within"]) or "not named"
+    if said["network"] in ("IB", "RoCE"):
+        text += ", %s" % plural(len(said["devices"]), "port") if said["devices"] else ""
+        text += ", GPUDirect" if said["gdrdma"] else ", no GPUDirect"
+    missed = item["scope"] == "across" and said["expected"] and said["expected"] != said["network"]
+    return text + (" (expected %s)" % said["expected"] if missed else "")
+
+
+def _path(item):
+    """Return the addresses, the interface and its rate, as far as they are known."""
+    text = ", ".join(item["addresses"]) or MISSING
+    if isinstance(item["interface"], str):
+        text += " on %s" % item["interface"]
+    if item["link_rate_gbit_s"]:
+        text += " at %s" % digits(item["link_rate_gbit_s"], "Gbit/s")
+    return text
+
+
+def together(failed):
+    """Return what several nodes missed together, out of what failed: no node's own verdict, and still the run's."""
+    return [item for item in failed if item["what"] in ("collective", "link")]

@@ -1,0 +1,54 @@
+"""Everything that the templates show. Standard library only.
+
+The templates lay out and escape; every sentence and every number is made in this package, so that report.md and report.html say the
+same.
+"""
+
+from __future__ import annotations
+
+from .fabric import collective_lines, together
+from .formulas import FORMULAS
+from .headline import headline, when
+from .incidents import incident_lines
+from .layouts import distribution_lines, dummy_warning, layout_lines
+from .models import model_lines
+from .nodes import node_table, selection
+from .pairs import judged_lines, link_lines
+from .provenance import commands, environment, measurement_lines, phase_lines, run_lines
+from .sweep import sweep
+from .tiles import tiles
+
+
+def view(records, found, claims):
+    """Return everything that the templates show, by the name under which they show it; plots are added by render.py.
+
+    ``records`` are the run's :class:`Records`, ``found`` its ``verdicts``, ``claims`` its ``findings``.
+    """
+    data, run = records.data, records.data["run"]
+    return {
+        "run_id": run["run_id"],
+        "when": when(run),
+        "headline": headline(records, found),
+        "tiles": tiles(records.layouts, found),
+        "failed": found["failed"],
+        "problems": data["problems"],
+        "node_table": node_table(found["nodes"]),
+        "selection": selection(data, found["nodes"]),
+        "fabric": collective_lines(records.collectives),
+        "together": together(found["failed"]),
+        "links": link_lines(records.links),
+        "judged": judged_lines(records.judged),
+        "layouts": layout_lines(records.layouts, found["layouts"]),
+        "distributions": distribution_lines(records.layouts),
+        "sweep": sweep(records.layouts),
+        "dummy": dummy_warning(records.layouts),
+        "findings": claims,
+        "formulas": FORMULAS,
+        "run": run_lines(run),
+        "environment": environment(data["facts"]),
+        "commands": commands(run),
+        "phases": phase_lines(run),
+        "measurements": measurement_lines(data["facts"]),
+        "models": model_lines(data["facts"]),
+        "incidents": incident_lines(data["incidents"]),
+    }
