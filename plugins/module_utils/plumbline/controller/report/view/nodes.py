@@ -5,17 +5,16 @@ from __future__ import annotations
 from ....core.fact import sentence
 from ..format import MISSING, plural
 from ..records.reading import rows, texts
-from ..verdicts import CALM, to_look_at
+from ..verdicts import CALM, PHASES, to_look_at
 
-COLUMNS = ("health", "clocks", "fabric", "model")
-# Columns that are there only where some node has a verdict in them.
+# Columns after those of the phases, there only where some node has a verdict in them.
 EXTRA_COLUMNS = ("serve", "other")
 
 
 def node_table(nodes):
     """Return ``{columns, rows}``; ``nodes`` are the verdicts on the nodes, by name."""
     extra = [name for name in EXTRA_COLUMNS if any(name in verdict["phases"] for verdict in nodes.values())]
-    columns = [*COLUMNS, *extra]
+    columns = [*PHASES, *extra]
     return {"columns": columns, "rows": [_row(host, verdict, columns) for host, verdict in nodes.items()]}
 
 
