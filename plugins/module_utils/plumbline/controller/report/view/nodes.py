@@ -7,7 +7,7 @@ from ..format import MISSING, plural
 from ..records.reading import rows, texts
 from ..verdicts import CALM, PHASES, to_look_at
 
-# Columns that are there only where some node has a verdict in them.
+# Columns after those of the phases, there only where some node has a verdict in them.
 EXTRA_COLUMNS = ("serve", "other")
 
 
