@@ -243,7 +243,7 @@ def prepare(args, measurement):
             "failed",
             f"no executable {args['torchrun']}",
             "torchrun of an environment with torch",
-            "install it (playbooks/preflight.yml, playbooks/lab_up.yml) or set fabric_baseline_torchrun",
+            "install torch there (in a lab: playbooks/lab_up.yml) or set fabric_baseline_torchrun",
         )
         return None
     interface, problem = find_interface(args)

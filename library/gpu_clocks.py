@@ -41,7 +41,7 @@ options:
     description:
       - Patterns of Azure NHC's logs. One that changed after the lock voids the record, because NHC unlocks the clocks.
       - They are looked at beside the places where NHC and the role node_health leave them by default
-        (C(module_utils/plumbline/clocks_record.py)).
+        (C(plugins/module_utils/plumbline/clocks/record.py)).
     type: list
     elements: str
     default: []

@@ -174,7 +174,7 @@ EXAMPLES = r"""
     hidden_size: 8192
     prompt_tokens: [57]
 
-- name: The seed study's point over two nodes
+- name: The study's point over two nodes
   nccl_test:
     op: all_reduce
     scope: across

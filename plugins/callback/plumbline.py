@@ -46,7 +46,8 @@ _MODULE_UTILS = os.path.join(_ROOT, "plugins", "module_utils")
 if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
-from ansible.module_utils.plumbline.core.fact import headline  # noqa: E402
+from ansible.module_utils.plumbline.core.fact import headline
+from ansible.module_utils.plumbline.core.files import write_atomically
 
 try:
     from ansible.module_utils.plumbline.controller.report.data import Schemas, SchemasMissing, entry  # noqa: E402
@@ -73,17 +74,7 @@ def now():
 
 def write_json(path, data):
     """Write ``data`` to ``path`` so that a reader, or a full disk, never sees half a file."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".partial-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(data, stream, indent=2, sort_keys=True, allow_nan=False)
-            stream.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_atomically(path, json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def remove_in(pid, folder):

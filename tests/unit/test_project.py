@@ -112,7 +112,7 @@ def shipped(name, folder):
     return {str(path).partition(inside)[2] for path in folder.rglob("*.py") if inside in str(path)}
 
 
-@pytest.mark.parametrize(("name", "needed"), [("node_health", "health/evidence.py"), ("serve_benchmark", "benchmark/client.py")])
+@pytest.mark.parametrize(("name", "needed"), [("node_health", "health/collect.py"), ("serve_benchmark", "benchmark/client.py")])
 def test_no_code_of_the_controller_or_the_lab_travels_to_nodes(name, needed, tmp_path):
     files = shipped(name, tmp_path)
     assert needed in files and "core/fact.py" in files

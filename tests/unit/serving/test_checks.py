@@ -70,7 +70,7 @@ def memory(tp, pp, total_mib=81559, arguments=(), length=2048):
     return only(found), numbers
 
 
-def test_seed_study_fits_on_four_gpus_and_not_on_one():
+def test_the_study_fits_on_four_gpus_and_not_on_one():
     fits, numbers = memory(4, 1)
     assert fits["status"] == "healthy" and numbers["fits"]
     refused, numbers = memory(1, 1)

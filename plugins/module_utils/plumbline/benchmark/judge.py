@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..serving.options import NO_PREFIX_CACHING
 
-# The seed study measured single requests of 57 tokens; a tokenizer round trip may add or lose a token or two for each.
+# The study measured single requests of 57 tokens; a tokenizer round trip may add or lose a token or two for each.
 INPUT_TOLERANCE_TOKENS = 3
 # With more of a run's answers in bursts its means and its 90th percentiles are no longer those of decoding.
 BURST_SHARE = 0.1

@@ -50,7 +50,7 @@ def first_error(result):
 def run(result, output_len):
     """Return one run's numbers from a ``result`` without :func:`problems`.
 
-    ``throughput_tok_s`` is output_len / mean E2E of one request (the seed study's "tok/s", it includes TTFT); ``decode_tok_s`` is
+    ``throughput_tok_s`` is output_len / mean E2E of one request (the study's "tok/s", it includes TTFT); ``decode_tok_s`` is
     1 / mean TPOT; ``total_throughput_tok_s`` is all output tokens / wall time, which differs from the first at concurrency > 1.
     ``goodput_share`` is the part of the requests that met the SLO, 0..1; it is there where one was asked for. ``burst_requests``
     came in one burst: their TTFT has the whole answer in it, and their TPOT and ITL say nothing.

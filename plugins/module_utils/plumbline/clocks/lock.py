@@ -2,8 +2,8 @@
 
 NVML has no getter for a lock, and application clocks prove nothing: an unlocked idle H200 shows ``clocks.sm`` 345
 beside ``clocks.applications.graphics`` 1980. So a lock is believed only on evidence: the echo of the tool for each
-GPU, ``clocks.sm`` at the target while nothing uses the GPU, and a record of our own lock (``clocks_record``). What
-happens under load is watched by ``clocks_window``.
+GPU, ``clocks.sm`` at the target while nothing uses the GPU, and a record of our own lock (``clocks.record``). What
+happens under load is watched by ``clocks.window``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     window.attach(measurement)
 
 It only reads. Without a GPU nothing is started and the context says ``skipped: no GPU``. What it saw is judged by
-``clocks_judge``. It sees the GPUs of this node and no other: in a layout over several nodes, those of the head.
+``clocks.judge``. It sees the GPUs of this node and no other: in a layout over several nodes, those of the head.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The words for what suspect.py found about a node: seen, threshold, what to do."""
+"""The words for what controller/suspect.py found about a node: seen, threshold, what to do."""
 
 from __future__ import annotations
 

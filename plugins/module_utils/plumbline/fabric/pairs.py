@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ..core import fact as facts
 
-# What a pair is not judged by: it has no baseline of its own, the other pairs are its measure (suspect.py).
+# What a pair is not judged by: it has no baseline of its own, the other pairs are its measure (controller/suspect.py).
 NOT_FOR_PAIRS = ("collective.baseline",)
 
 

@@ -1,6 +1,6 @@
 """The lab's arithmetic: names, addresses, link rates, and what the kernel's own tables say.
 
-Nothing here touches the machine; :mod:`lab_host` does.
+Nothing here touches the machine; :mod:`lab.host` does.
 """
 
 from __future__ import annotations

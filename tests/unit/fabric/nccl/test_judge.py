@@ -252,7 +252,7 @@ def test_runs_of_a_plan():
     assert "-I" in nccl_command.runs(dict(PLAN, per_iteration=True), False)[0]["options"]
 
 
-def test_mpirun_has_the_seed_studys_flags_and_overrides_take_away():
+def test_mpirun_has_the_studys_flags_and_overrides_take_away():
     argv = nccl_command.mpirun_argv(
         "/opt/hpcx/ompi/bin/mpirun", 2, 8, "/tmp/hostfile", {"plm_rsh_no_tree_spawn": 1, "coll_hcoll_enable": 0, "btl": None},
         ["--bind-to", "none"], {"NCCL_NET": "IB", "NCCL_PXN_DISABLE": None, "UCX_TLS": ""}, ["LD_LIBRARY_PATH"], True,

@@ -26,7 +26,7 @@ from .view import view
 def build(run_dir, schema_dir, template_dir):
     """Return ``(files, verdicts)``: every file of the report by its path in the run folder, as bytes.
 
-    Raises what :func:`report_data.load` raises, and jinja2's errors for a broken template.
+    Raises what :func:`data.load` raises, and jinja2's errors for a broken template.
     """
     data = load(run_dir, schema_dir)
     found = verdicts(data)

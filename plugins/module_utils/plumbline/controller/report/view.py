@@ -14,7 +14,7 @@ from .findings.layouts import apart
 from .format import MISSING, digits, factor, interval, plural, seconds, size
 from .records import collectives, describe, entry_status, get, judged_nodes, latency_at, layouts, links, num, rows, texts
 from .serving import distribution_lines, dummy_warning, in_flight, layout_lines, sweep
-from .verdicts import against_baseline, first_reason, role_of, sentence
+from .verdicts import PHASES, against_baseline, first_reason, role_of, sentence
 
 FORMULAS = [
     ("throughput", "output tokens of a request / E2E, in tok/s. Includes the wait for the first token."),
@@ -81,7 +81,7 @@ ENVIRONMENT = (
 def view(data, found, claims):
     """Return everything that the templates show.
 
-    ``found`` is ``report_verdicts.verdicts(data)``, ``claims`` is ``findings.findings(data)``.
+    ``found`` is ``verdicts.verdicts(data)``, ``claims`` is ``findings.findings(data)``.
     """
     run = data["run"]
     records = layouts(data)
@@ -275,7 +275,7 @@ def _count(statuses):
 
 
 def _nodes(data, found):
-    columns = ["health", "clocks", "fabric", "model"]
+    columns = list(PHASES)
     for extra in ("serve", "other"):
         if any(extra in verdict["phases"] for verdict in found["nodes"].values()):
             columns.append(extra)

@@ -129,7 +129,7 @@ def judge_port(measurement, port, run, minimum_gbit_s, peer):
 
 
 def port_links(facts):
-    """Return ``{port: links}`` as suspect.py takes them, from the facts of all pairs (in 10^9 bytes/s)."""
+    """Return ``{port: links}`` as controller/suspect.py takes them, from the facts of all pairs (in 10^9 bytes/s)."""
     found = {}
     for fact in facts:
         for port in fact["measured"].get("ports") or []:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..format import digits, factor, interval
 from ..records import METRICS, describe, get, num
 
-# Runs of one layout that differ by more than this are called unsteady: the article's own five runs
+# Runs of one layout that differ by more than this are called unsteady: the study's own five runs
 # differed by at most 1.2 % (0.4 of 34.3 tok/s), so 5 % is well outside of what a quiet node shows.
 UNSTEADY_CV = 0.05
 

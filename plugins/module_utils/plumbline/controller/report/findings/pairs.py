@@ -1,4 +1,4 @@
-"""Findings about pairs of nodes: who is behind a slow fabric. The judgement is the facts' own (suspect.py); these are its words.
+"""Findings about pairs of nodes: who is behind a slow fabric. The judgement is the facts' own (controller/suspect.py); these are its words.
 
 Standard library only.
 """

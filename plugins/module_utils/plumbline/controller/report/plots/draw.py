@@ -35,7 +35,7 @@ def colours(layouts):
 def draw(layouts, collectives, links=(), judged=()):
     """Return ``[{name, title, caption, svg, png}]``, bytes for ``svg`` and ``png``; None when there is no data.
 
-    The arguments are records of ``report_records``. A collective is drawn when its numbers hold, also when they missed a
+    The arguments are records of ``report.records``. A collective is drawn when its numbers hold, also when they missed a
     threshold, and no negative control is; a pair that
     left no number is shown as such. There is a plot of pairs only where pairs were measured, and one of throughput against latency
     only where there was a sweep.
