@@ -52,6 +52,11 @@ options:
   sweep: {description: Numbers of requests in flight to measure after the runs., type: list, elements: int, default: []}
   sweep_prompts_per_slot: {description: Requests of a sweep's level for each one in flight., type: int, default: 4}
   dtype: {description: Type of the weights as given to the server; V(auto) is the model's own., type: str, default: auto}
+  extra_args:
+    description: More arguments of C(vllm serve)\, before those of the layout. They decide what the arithmetic of a token may assume.
+    type: list
+    elements: str
+    default: []
   hbm_read_gbps:
     description: Rate in 10⁹ bytes/s at which one GPU reads its memory; V(0) looks the GPU's name up in C(hbm_read_known).
     type: float
@@ -152,6 +157,7 @@ def main():
             "sweep": {"type": "list", "elements": "int", "default": []},
             "sweep_prompts_per_slot": {"type": "int", "default": 4},
             "dtype": {"type": "str", "default": "auto"},
+            "extra_args": {"type": "list", "elements": "str", "default": []},
             "hbm_read_gbps": {"type": "float", "default": 0},
             "hbm_read_known": {"type": "dict", "default": {}},
             "context": {"type": "dict", "default": {}},

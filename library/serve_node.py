@@ -23,7 +23,8 @@ options:
   require_manifest: {description: Whether a model without a manifest is refused., type: bool, default: true}
   max_model_len: {description: Context length in tokens., type: int, default: 2048}
   dtype: {description: Data type of the weights., type: str, default: auto}
-  extra_args: {description: More arguments for C(vllm serve)., type: list, elements: str, default: []}
+  extra_args: {description: More arguments for C(vllm serve)\, before those of the layout., type: list, elements: str, default: []}
+  env: {description: Environment of the server\, for C(VLLM_PP_LAYER_PARTITION)., type: dict, default: {}}
   gpu_idle_mib: {description: MiB that may be in use on a GPU that counts as free., type: int, default: 1024}
   nvidia_smi: {description: Path of nvidia-smi; without it\, wherever PATH has it., type: path}
 author: [Plumbline]
@@ -59,6 +60,7 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.model import config as served_model
 from ansible.module_utils.plumbline.serving import checks as serve_checks
+from ansible.module_utils.plumbline.serving.command import checked_layout
 from ansible.module_utils.plumbline.serving.runtime import Runtime
 
 # Reads names and versions only: importing vLLM takes seconds.
@@ -100,14 +102,17 @@ def main():
             "max_model_len": {"type": "int", "default": 2048},
             "dtype": {"type": "str", "default": "auto"},
             "extra_args": {"type": "list", "elements": "str", "default": []},
+            "env": {"type": "dict", "default": {}},
             "gpu_idle_mib": {"type": "int", "default": 1024},
             "nvidia_smi": {"type": "path"},
         },
         supports_check_mode=True,
     )
     args = module.params
-    layout = dict(args["layout"], **{key: int(args["layout"][key]) for key in ("tp", "pp", "nodes")})
-    arguments = args["extra_args"] + [str(item) for item in layout.get("extra_args") or ()]
+    try:
+        layout = checked_layout(args["layout"])
+    except ValueError as error:
+        module.fail_json(msg=str(error))
     runtime = Runtime(args["container"])
     reasons, gpus = serve_checks.gpu_reasons(args["nvidia_smi"], layout, args["gpu_idle_mib"])
     reasons += serve_checks.check_ports(args["node_ip"], {name: int(port) for name, port in args["ports"].items()})
@@ -118,7 +123,14 @@ def main():
         module.fail_json(msg="cannot look for %s: %s" % (args["program"], error))
     seen = versions(runtime, args["program"]) if there else {}
     found, memory = serve_checks.check_memory(
-        gpus, served_model.config_of(args["model"]), layout, args["dtype"], args["max_model_len"], arguments, seen.get("vllm")
+        gpus,
+        served_model.config_of(args["model"]),
+        layout,
+        args["dtype"],
+        args["max_model_len"],
+        args["extra_args"],
+        seen.get("vllm"),
+        args["env"],
     )
     reasons += found
     reasons += serve_checks.check_programs(there, seen, layout["executor"], bool(args["container"]))

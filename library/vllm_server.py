@@ -99,7 +99,10 @@ def main():
     missing = {"name", "tp", "pp", "nodes", "executor"} - set(layout)
     if unknown or missing:
         module.fail_json(msg="layout %r: unknown keys %s, missing keys %s" % (layout, sorted(unknown), sorted(missing)))
-    start = Start(module.params)
+    try:
+        start = Start(module.params)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
     if module.check_mode:
         start.measurement.add("check_mode", "skipped", "would start: %s" % printable(start.argv))
         module.exit_json(changed=True, ready=False, **start.measurement.result())

@@ -5,6 +5,7 @@ The options and the keys of the result were compared in the sources of vLLM 0.17
 
 from __future__ import annotations
 
+import math
 import os
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ SWEEP_SEED = 10000
 def checked_slo(slo):
     """Return an SLO as ``{ttft_ms, tpot_ms, e2e_ms: float}``, those that were given; raise ValueError for any other."""
     found = {}
+    if not isinstance(slo or {}, dict):
+        raise ValueError("an SLO is a mapping of bounds, not %r" % (slo,))
     for name, bound in (slo or {}).items():
         if name not in SLO_NAMES:
             raise ValueError("an SLO bounds %s, not %r" % (", ".join(SLO_NAMES), name))
@@ -24,7 +27,7 @@ def checked_slo(slo):
             found[name] = float(bound)
         except (TypeError, ValueError):
             raise ValueError("the SLO's %s is %r, not a number of milliseconds" % (name, bound)) from None
-        if not found[name] > 0:
+        if isinstance(bound, bool) or not 0 < found[name] < math.inf:
             raise ValueError("the SLO's %s must be above 0 ms, got %g" % (name, found[name]))
     return found
 

@@ -6,6 +6,8 @@ Names as vLLM exports them (v1/metrics/loggers.py): ``vllm:prefix_cache_queries`
 
 from __future__ import annotations
 
+import http.client
+import math
 import re
 import urllib.request
 
@@ -17,18 +19,34 @@ COUNTERS = {
     "preemptions": "vllm:num_preemptions_total",
 }
 TIMEOUT_S = 10
-SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{.*\})?\s+(?P<value>\S+)\s*$", re.MULTILINE)
+# One line: name, labels, value, and what a scraper may put behind it (a time stamp, an exemplar).
+SAMPLE = re.compile(
+    r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?"
+    r"[ \t]+(?P<value>\S+)(?:[ \t]+-?[0-9.]+)?(?:[ \t]+#.*)?[ \t\r]*$"
+)
 
 
 def parse(text):
-    """Return :data:`COUNTERS` by our names, summed over engines, as ints; None for one that is not in the text."""
+    """Return :data:`COUNTERS` by our names, summed over engines, as ints; None for one that is not in the text, or is no number there.
+
+    Every line of the format ends in a newline: a last one without it was cut, and its number with it.
+    """
     sums = {}
-    for found in SAMPLE.finditer(text):
-        try:
-            sums[found["name"]] = sums.get(found["name"], 0.0) + float(found["value"])
-        except ValueError:
-            continue
-    return {ours: int(sums[theirs]) if theirs in sums else None for ours, theirs in COUNTERS.items()}
+    wanted = set(COUNTERS.values())
+    for line in text.split("\n")[:-1]:
+        found = SAMPLE.match(line)
+        if found and found["name"] in wanted:
+            sums[found["name"]] = sums.get(found["name"], 0.0) + _value(found["value"])
+    return {ours: int(sums[theirs]) if math.isfinite(sums.get(theirs, math.nan)) else None for ours, theirs in COUNTERS.items()}
+
+
+def _value(text):
+    """Return a sample's value, NaN for one that no counter can have."""
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if value >= 0 else math.nan
 
 
 def read(url, timeout_s=TIMEOUT_S):
@@ -37,7 +55,7 @@ def read(url, timeout_s=TIMEOUT_S):
     try:
         with opener.open(url.rstrip("/") + "/metrics", timeout=timeout_s) as answer:
             return parse(answer.read().decode("utf-8", "replace"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # the last: an answer that was cut
         return dict.fromkeys(COUNTERS)
 
 

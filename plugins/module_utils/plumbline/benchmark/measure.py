@@ -36,7 +36,7 @@ def begin(options):
     if layout.get("extra_args"):
         measurement.context["extra_args"] = printable(layout["extra_args"])  # may hold an API key
     measurement.context.update({"layout": options.name, "url": options.url, "model": options.model})
-    measurement.context.update(served_model.context(options.model, options.dtype))
+    measurement.context.update(_model(options))
     measurement.measured.update(
         {
             "input_len_tokens": options.input_len,
@@ -49,6 +49,16 @@ def begin(options):
     if options.slo:
         measurement.measured["slo"] = options.slo
     return measurement
+
+
+def _model(options):
+    """Return what is noted of the model. There are no bytes of a token where the server's options stand against their arithmetic."""
+    server = options.server
+    against = server.why_not(server_options.WEIGHTS, server_options.CACHE, server_options.TOKEN)
+    for key, value in (("tp", server.tp), ("pp", server.pp)):
+        if not against and value != int(options.layout.get(key) or 1):
+            against = "the layout's %s is %s, the server was given %s" % (key, options.layout.get(key), value)
+    return served_model.context(options.model, server.dtype, server.kv_dtype, against)
 
 
 def foretell(options, measurement):
@@ -82,6 +92,10 @@ def _describe_server(options, measurement):
     """Take from the server's log and this node's driver what the numbers must be read with."""
     log = read_text(options.server_log) or ""
     measurement.context.update(max_num_seqs=server_options.max_num_seqs(log), prefix_caching=server_options.prefix_caching(log))
+    told = server_options.told_against(log)
+    if told and measurement.context.pop("read_per_token_bytes", None):
+        measurement.context.pop("kv_bytes_per_token", None)
+        measurement.context["model_bytes_unknown"] = told
     names = hbm.gpu_names(options.clock_window.get("nvidia_smi"))
     measurement.context.update(hbm.context(names, options.hbm_read_gbps, options.hbm_read_known))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from ..serving.command import printable
+from ..serving.command import checked_layout, printable
+from ..serving.options import effective
 from . import client
 from .stop_rule import StopRule
 
@@ -48,11 +49,12 @@ class Options:
     timeout_s: int
     clock_window: dict
     expected_transport: str
+    extra_args: tuple = ()
 
     @property
     def name(self):
         """The layout's name."""
-        return self.layout.get("name", "layout")
+        return str(self.layout.get("name", "layout"))
 
     @property
     def nodes(self):
@@ -63,6 +65,11 @@ class Options:
     def ranks(self):
         """Number of ranks, so GPUs, of the layout."""
         return int(self.layout.get("tp") or 1) * int(self.layout.get("pp") or 1)
+
+    @property
+    def server(self):
+        """What the server was given, as far as it decides what a token costs; see ``serving.options.effective``."""
+        return effective({"tp": 1, "pp": 1, **self.layout}, self.dtype, None, self.extra_args, self.env)
 
     @property
     def rule(self):
@@ -91,7 +98,10 @@ def read(arguments):
             raise ValueError("%s must be at least 1, got %d" % (key, arguments[key]))
     if any(level < 1 for level in arguments["sweep"]):
         raise ValueError("sweep must be numbers of requests of at least 1, got %s" % arguments["sweep"])
-    lists = {key: tuple(arguments[key]) for key in ("node_addresses", "sweep")}
+    layout = {key: value for key, value in arguments["layout"].items() if value is not None}
+    sound = checked_layout({"name": "layout", "tp": 1, "pp": 1, "nodes": 1, **layout})
+    arguments = dict(arguments, layout={key: sound[key] for key in layout})
+    lists = {key: tuple(arguments.get(key) or ()) for key in ("node_addresses", "sweep", "extra_args")}
     options = Options(**{**arguments, **lists, "slo": client.checked_slo(arguments["slo"])})
     steps = [client.run_step(options, number) for number in range(options.rule.maximum + 1)]
     clash = client.seeds_clash(steps + options.levels)

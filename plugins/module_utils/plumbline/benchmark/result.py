@@ -5,9 +5,20 @@
 
 from __future__ import annotations
 
+import math
+
 METRICS = ("ttft", "tpot", "itl", "e2el")
+TOTALS = ("num_prompts", "duration", "total_input_tokens", "output_throughput")
+# What is divided by.
+ABOVE_ZERO = ("mean_e2el_ms", "num_prompts", "duration")
 # No server makes 20,000 tokens of one answer in a second: an answer whose mean gap is shorter waited somewhere and came in one burst.
 BURST_TPOT_MS = 0.05
+
+
+def number(value):
+    """Return ``value`` where it is a number that can be counted with, None for anything else: NaN, infinity, text, true."""
+    sound = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return value if sound else None
 
 
 def problems(result, num_prompts, output_len, goodput=False):
@@ -15,35 +26,70 @@ def problems(result, num_prompts, output_len, goodput=False):
 
     ``goodput``: an SLO was asked for, so the share of requests that met it must be there.
     """
+    if not isinstance(result, dict):
+        return ["the result is %s, not a mapping of metrics" % type(result).__name__]
     found = []
     completed, failed = result.get("completed"), result.get("failed")
-    if completed != num_prompts:
-        found.append("%s of %d requests completed" % (completed, num_prompts))
+    if number(completed) != num_prompts:
+        found.append("%s of %d requests completed" % (_short(completed), num_prompts))
     # Releases before 0.11 did not write "failed"; there the completed requests alone decide.
     if failed not in (0, None):
-        found.append("%s of %d requests failed" % (failed, num_prompts))
-    wanted = num_prompts * output_len
-    if result.get("total_output_tokens") != wanted:
-        found.append(
-            "%s output tokens instead of %d (%d requests of %d)" % (result.get("total_output_tokens"), wanted, num_prompts, output_len)
-        )
+        found.append("%s of %d requests failed" % (_short(failed), num_prompts))
+    wanted, tokens = num_prompts * output_len, result.get("total_output_tokens")
+    if number(tokens) != wanted:
+        found.append("%s output tokens instead of %d (%d requests of %d)" % (_short(tokens), wanted, num_prompts, output_len))
     # The sum may be right while one answer is a token short and another a token long.
-    odd = [length for length in result.get("output_lens") or () if length != output_len]
-    if odd and result.get("total_output_tokens") == wanted:
-        found.append("%d requests did not give %d output tokens, one gave %s" % (len(odd), output_len, odd[0]))
-    if goodput and not isinstance(result.get("request_goodput"), (int, float)):
+    lengths = result.get("output_lens")
+    odd = [length for length in lengths if length != output_len] if isinstance(lengths, list) else []
+    if odd and number(tokens) == wanted:
+        found.append("%d requests did not give %d output tokens, one gave %s" % (len(odd), output_len, _short(odd[0])))
+    if goodput and number(result.get("request_goodput")) is None:
         found.append("no request_goodput in the result, though an SLO was asked for")
-    missing = [name for name in METRICS if not isinstance(result.get("mean_%s_ms" % name), (int, float))]
-    if missing:
-        found.append("no %s in the result" % ", ".join("mean_%s_ms" % name for name in missing))
+    return found + _not_counted(result) + _details(result)
+
+
+def _short(value):
+    return str(value)[:80]
+
+
+def _not_counted(result):
+    """Return what is missing in a result or is no number that a run can have."""
+    names = ["mean_%s_ms" % name for name in METRICS] + list(TOTALS)
+    missing = [name for name in names if name not in result]
+    found = ["no %s in the result" % ", ".join(missing)] if missing else []
+    for name in names:
+        value = number(result.get(name))
+        least = "above 0" if name in ABOVE_ZERO else "of at least 0"
+        if name in result and (value is None or value < 0 or (value == 0 and name in ABOVE_ZERO)):
+            found.append("%s is %s in the result, not a number %s" % (name, _short(result[name]), least))
+    return found
+
+
+def _details(result):
+    """Return what is wrong with the values of single requests; nothing where there are none, as without ``--save-detailed``."""
+    found = []
+    for key in ("ttfts", "output_lens", "latencies"):
+        values = result.get(key)
+        if values and not (isinstance(values, list) and all(number(value) is not None for value in values)):
+            found.append("%s in the result is no list of numbers" % key)
+    gaps = result.get("itls")
+    if gaps and not (isinstance(gaps, list) and all(isinstance(row, list) and all(number(gap) is not None for gap in row) for row in gaps)):
+        found.append("itls in the result is no list of lists of numbers")
+    sizes = {
+        key: len(result[key]) for key in ("ttfts", "itls", "output_lens", "latencies") if isinstance(result.get(key), list) and result[key]
+    }
+    if not found and len(set(sizes.values())) > 1:
+        found.append("the result has %s: not as many of each" % ", ".join("%d %s" % (count, key) for key, count in sorted(sizes.items())))
     return found
 
 
 def first_error(result):
     """Return the first request error that a detailed result carries, or an empty string (last line, 300 characters)."""
-    for error in result.get("errors") or ():
-        if error:
-            return str(error).strip().splitlines()[-1][:300]
+    errors = result.get("errors") if isinstance(result, dict) else None
+    for error in errors if isinstance(errors, list) else [errors]:
+        lines = str(error or "").strip().splitlines()
+        if lines:
+            return lines[-1][:300]
     return ""
 
 
@@ -73,10 +119,10 @@ def run(result, output_len):
     }
     for metric, name in (("ttft", "ttft"), ("tpot", "tpot"), ("itl", "itl"), ("e2el", "e2e")):
         for share in (50, 90, 99):
-            value = result.get("p%d_%s_ms" % (share, metric))
+            value = number(result.get("p%d_%s_ms" % (share, metric)))
             if value is not None:
                 out["%s_p%d_ms" % (name, share)] = value
-    goodput = result.get("request_goodput")
+    goodput = number(result.get("request_goodput"))
     if goodput is not None:
         # vLLM divides the requests that met every bound by the run's duration (calculate_metrics in benchmarks/serve.py).
         out["request_goodput_per_s"] = goodput

@@ -28,7 +28,7 @@ def one_run(options, others, step):
     try:
         with open(result_file, encoding="utf-8") as stream:
             found = json.load(stream)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise RunFailed("no readable result (exit status %d): %s" % (status, _last_line(log_path))) from None
     problems = result.problems(found, step.prompts, options.output_len, bool(options.slo))
     if problems:

@@ -31,7 +31,11 @@ def inventory_problems(nodes, expected=0):
         found.append(text)
     by_place = {}
     for node in nodes:
-        place = (str(node.get("address") or node["name"]).lower(), int(node.get("port") or 22))
+        port = node.get("port") or 22
+        if isinstance(port, bool) or not re.fullmatch(r"[0-9]{1,5}", str(port)):
+            found.append("%s: ansible_port is %r, not a port" % (node["name"], port))
+            continue
+        place = (str(node.get("address") or node["name"]).lower(), int(port))
         by_place.setdefault(place, []).append(node["name"])
     for (address, port), names in sorted(by_place.items()):
         if len(names) > 1:
@@ -96,6 +100,29 @@ def _one_layout(layout, node_count):
     for key, kind, words in (("extra_args", list, "a list of arguments"), ("env", dict, "a mapping of variables")):
         if layout.get(key) is not None and not isinstance(layout[key], kind):
             found.append("%s is %r, expected %s" % (key, layout[key], words))
+    return found + _argument_problems(layout.get("extra_args")) + _variable_problems(layout.get("env"))
+
+
+def _argument_problems(arguments):
+    """Return what is wrong with single items of a layout's ``extra_args``."""
+    found = []
+    for index, item in enumerate(arguments if isinstance(arguments, list) else ()):
+        where = "extra_args[%d] is %r" % (index, item)
+        if isinstance(item, bool) or not isinstance(item, (str, int, float)):
+            found.append("%s, expected a text; JSON goes into quotes" % where)
+        elif isinstance(item, str) and item.startswith("-") and re.search(r"\s", item.partition("=")[0]):
+            found.append("%s: an option and its value are two items, or one with = between them" % where)
+    return found
+
+
+def _variable_problems(variables):
+    """Return what is wrong with single variables of a layout's ``env``: numbers become texts, anything else is no value."""
+    found = []
+    for name, value in variables.items() if isinstance(variables, dict) else ():
+        if not isinstance(name, str) or not name or "=" in name:
+            found.append("env has %r, not the name of a variable" % (name,))
+        elif not isinstance(value, (str, int, float)):
+            found.append("env: %s is %r, expected a text" % (name, value))
     return found
 
 
@@ -106,6 +133,8 @@ def image_problems(runtime, image, pull):
     if runtime != "docker":
         return []
     look_up = "look it up with `docker buildx imagetools inspect <name>:<tag>` and write <name>@sha256:<64 digits>"
+    if image and not isinstance(image, str):
+        return ["vllm_serve_image is %r, expected a text; digits alone go into quotes" % (image,)]
     if not image:
         return ["vllm_serve_runtime is docker and vllm_serve_image is not set: %s" % look_up]
     if pull != "never" and not DIGEST.search(image):

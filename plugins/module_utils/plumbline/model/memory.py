@@ -15,6 +15,7 @@ OVERHEAD_BYTES = 5 * GIB
 VOCAB_PADDING = 64
 # A pool is whole blocks, and a request whole blocks: far below this for blocks of 16 and contexts of 2048.
 KV_TOLERANCE = 0.01
+LARGEST_BLOCK = 128
 
 
 def _grouped(number):
@@ -50,9 +51,19 @@ def _layer_parameters(sizes, tp):
     return count
 
 
-def pipeline_layers(layers, pp):
+def pipeline_layers(layers, pp, partition=None):
     """Return how many of ``layers`` each of ``pp`` stages holds, as vLLM splits them: the rest goes to the stages before the last,
-    from behind (``get_pp_indices``, vllm/distributed/utils.py; the same in 0.17 and 0.32); raise ``ImpossibleLayout``."""
+    from behind (``get_pp_indices``, vllm/distributed/utils.py; the same in 0.17 and 0.32); raise ``ImpossibleLayout``.
+
+    ``partition`` is what VLLM_PP_LAYER_PARTITION sets in its place; vLLM refuses one of other sums or stages.
+    """
+    if partition:
+        if len(partition) != pp or sum(partition) != layers:
+            seen = ",".join(str(part) for part in partition)
+            raise ImpossibleLayout("VLLM_PP_LAYER_PARTITION=%s is not %d stages of %d layers in all" % (seen, pp, layers))
+        if 0 in partition:
+            raise UnknownModel("VLLM_PP_LAYER_PARTITION has a stage without layers")
+        return list(partition)
     if pp > layers:
         raise ImpossibleLayout("%d stages for num_hidden_layers %d" % (pp, layers))
     stages = [layers // pp] * pp
@@ -85,9 +96,9 @@ def kv_bytes_per_token(config, kv_dtype="auto", dtype="auto"):
     return 2 * sizes.layers * sizes.kv_heads * sizes.head_dim * kv_element_bytes(config, kv_dtype, dtype)
 
 
-def per_rank(config, dtype="auto", tp=1, pp=1, kv_dtype="auto"):
+def per_rank(config, dtype="auto", tp=1, pp=1, kv_dtype="auto", partition=None):
     """Return what one rank of each stage holds: ``stages`` of ``layers``, ``weight_bytes`` and ``kv_bytes_per_token``, and the largest of
-    each, ``weight_bytes`` and ``kv_bytes_per_token``.
+    each, ``weight_bytes`` and ``kv_bytes_per_token``. ``partition`` as in :func:`pipeline_layers`.
 
     The first stage has the embedding, the last the final norm and the output layer (a tied table on both), their vocabulary padded.
     Raises ``UnknownModel`` and ``ImpossibleLayout``.
@@ -98,7 +109,7 @@ def per_rank(config, dtype="auto", tp=1, pp=1, kv_dtype="auto"):
     table = _divide(padded, tp, "the padded vocabulary") * sizes.hidden
     token = 2 * _kv_heads(sizes, tp) * sizes.head_dim * kv_element_bytes(config, kv_dtype, dtype)
     stages = []
-    for index, layers in enumerate(pipeline_layers(sizes.layers, pp)):
+    for index, layers in enumerate(pipeline_layers(sizes.layers, pp, partition)):
         first, last = index == 0, index == pp - 1
         tables = 1 if first and last and sizes.tied else first + last
         parameters = layers * layer + tables * table + (sizes.hidden if last else 0)
@@ -119,14 +130,16 @@ def _room(stages, budget):
     return min(rooms, key=lambda room: room[0])
 
 
-def fit(config, dtype, tp, pp, gpu_bytes, utilization, max_model_len, kv_dtype="auto", overhead_bytes=OVERHEAD_BYTES):
+def fit(
+    config, dtype, tp, pp, gpu_bytes, utilization, max_model_len, kv_dtype="auto", overhead_bytes=OVERHEAD_BYTES, partition=None
+):  # fmt: skip
     """Return whether the model fits ``tp`` × ``pp`` GPUs of ``gpu_bytes`` (nvidia-smi's memory.total), with every number.
 
     ``fits``: weights, the estimated overhead and one request of ``max_model_len`` tokens are within ``utilization`` of each GPU.
     ``fits_without_overhead``: the same without the estimate; where it is False the server cannot start, whatever the estimate is worth.
     ``sentence`` says it with the numbers. Raises ``UnknownModel`` and ``ImpossibleLayout``.
     """
-    ranks = per_rank(config, dtype, tp, pp, kv_dtype)
+    ranks = per_rank(config, dtype, tp, pp, kv_dtype, partition)
     budget = gpu_bytes * utilization
     tokens, stage, left = _room(ranks["stages"], budget - overhead_bytes)
     request = max_model_len * stage["kv_bytes_per_token"]
@@ -152,21 +165,32 @@ def fit(config, dtype, tp, pp, gpu_bytes, utilization, max_model_len, kv_dtype="
     }
 
 
-def check_kv(measured, config, dtype="auto", tp=1, pp=1, kv_dtype="auto"):
+def _whole_blocks(length, block):
+    """Return the part of a request's blocks that its tokens fill: tokens are counted in whole requests by 0.20, requests in whole blocks.
+
+    Where nobody gave a ``block`` it is one of 16 to 128, by platform and attention backend. 1 where ``length`` is not known.
+    """
+    if not length:
+        return 1
+    block = block or LARGEST_BLOCK
+    return length / (-(-length // block) * block)
+
+
+def check_kv(measured, config, dtype="auto", tp=1, pp=1, kv_dtype="auto", partition=None, length=None, block=None):
     """Return a reason ``(check, status, seen, threshold, remedy)`` on ``kv_cache_gib`` against ``kv_cache_tokens``, or None where the log
     gave one of them not.
 
     vLLM prints the memory of the rank with the least and the tokens that all ranks hold: stages of unequal layers bound the quotient from
-    both sides. ``degraded`` when they disagree: the server keeps another cache than the layout says. Raises ``UnknownModel`` and
-    ``ImpossibleLayout``.
+    both sides. ``length`` is that of a request and ``block`` the tokens of a block, where they are known. ``degraded`` when they disagree:
+    the server keeps another cache than the layout says. Raises ``UnknownModel`` and ``ImpossibleLayout``.
     """
     gib, tokens = measured.get("kv_cache_gib"), measured.get("kv_cache_tokens")
     if not gib or not tokens:
         return None
-    each = [stage["kv_bytes_per_token"] for stage in per_rank(config, dtype, tp, pp, kv_dtype)["stages"]]
+    each = [stage["kv_bytes_per_token"] for stage in per_rank(config, dtype, tp, pp, kv_dtype, partition)["stages"]]
     # The log rounds to 0.01 GiB.
     slack = KV_TOLERANCE + 0.005 / gib
-    low, high = gib * GIB / max(each) * (1 - slack), gib * GIB / min(each) * (1 + slack)
+    low, high = gib * GIB / max(each) * (1 - slack) * _whole_blocks(length, block), gib * GIB / min(each) * (1 + slack)
     agrees = low <= tokens <= high
     expected = " to ".join(_grouped(number) for number in sorted({min(each), max(each)}))
     return (

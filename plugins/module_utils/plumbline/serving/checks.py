@@ -9,11 +9,10 @@ from ..core.fact import reason
 from ..machine import gpu_memory, net, nvidia
 from ..model import manifest
 from ..model.memory import ImpossibleLayout, UnknownModel, fit
-from .command import option, ranks_on
+from .command import ranks_on
+from .options import CACHE, FIT, WEIGHTS, effective
 
 MIB = 1024**2
-# Options by which weights take other room than config.json says.
-CHANGES_MEMORY = ("--quantization", "-q", "--cpu-offload-gb", "--hf-overrides")
 
 
 def default_utilization(version):
@@ -98,29 +97,29 @@ def check_model(folder, require_manifest):
     ]  # fmt: skip
 
 
-def check_memory(gpus, config, layout, dtype, max_model_len, arguments, version=None):
+def check_memory(gpus, config, layout, dtype, max_model_len, arguments, version=None, env=None):
     """Judge whether weights and one request fit; return ``(reasons, the numbers or None)``.
 
-    ``arguments`` and ``version`` are those of vLLM.
+    ``arguments``, ``env`` and ``version`` are those of vLLM; the layout's own ``extra_args`` come after the arguments.
     """
     if not gpus:
         return [reason("serve.memory", "skipped", "no GPU")], None
     sizes = [gpu["total_mib"] for gpu in gpus if gpu["total_mib"]]
     if not sizes:
         return [reason("serve.memory", "incomplete", "the driver does not say how much memory a GPU has", "a size", "see nvidia-smi")], None
-    changed = [name for name in CHANGES_MEMORY if any(word.split("=")[0] == name for word in arguments)]
-    if changed:
-        return [reason("serve.memory", "skipped", "no arithmetic with %s" % ", ".join(changed))], None
-    try:
-        utilization = float(option(arguments, "--gpu-memory-utilization") or default_utilization(version))
-        length = int(option(arguments, "--max-model-len") or max_model_len)
-    except ValueError as error:  # vLLM takes 32k and auto as well
-        return [reason("serve.memory", "skipped", "no arithmetic for this option: %s" % error)], None
-    dtype = option(arguments, "--dtype") or dtype
-    kv_dtype = option(arguments, "--kv-cache-dtype") or "auto"
+    options = effective(layout, dtype, max_model_len, arguments, env)
+    against = options.why_not(WEIGHTS, FIT, CACHE)
+    if against:
+        return [reason("serve.memory", "skipped", "no arithmetic with %s" % against)], None
+    length, utilization = options.max_model_len, options.utilization or default_utilization(version)
+    if length is None or options.tp is None or options.pp is None:
+        return [reason("serve.memory", "skipped", "no arithmetic without a context length, tp and pp")], None
     wanted = "weights and one request of %d tokens" % length
     try:
-        found = fit(config, dtype, layout["tp"], layout["pp"], int(min(sizes) * MIB), utilization, length, kv_dtype)
+        found = fit(
+            config, options.dtype, options.tp, options.pp, int(min(sizes) * MIB), utilization, length, options.kv_dtype,
+            partition=options.partition,
+        )  # fmt: skip
     except UnknownModel as error:
         return [reason("serve.memory", "skipped", "no arithmetic for this model: %s" % error)], None
     except ImpossibleLayout as error:

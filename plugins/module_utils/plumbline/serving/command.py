@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from ..core.scrub import scrub_text
@@ -15,6 +16,20 @@ SOCKET_VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAM
 
 class AddressUnknown(Exception):
     """No interface of this node carries the address that the inventory gives it."""
+
+
+def checked_layout(layout):
+    """Return ``layout`` with its sizes as numbers and its name as text; raise ValueError, with a sentence, for what cannot be meant."""
+    found = dict(layout, name=str(layout.get("name")))
+    for key in ("tp", "pp", "nodes"):
+        value = layout.get(key)
+        if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,5}", str(value).strip()):
+            raise ValueError("layout %s: %s is %r, expected a whole number of at least 1" % (found["name"], key, value))
+        found[key] = int(str(value).strip())
+    for key, kind, words in (("extra_args", (list, tuple), "a list of arguments"), ("env", dict, "a mapping of variables")):
+        if layout.get(key) is not None and not isinstance(layout[key], kind):
+            raise ValueError("layout %s: %s is %r, expected %s" % (found["name"], key, layout[key], words))
+    return found
 
 
 def serve_argv(program, layout, model, served_name, host, port, max_model_len, dtype, extra_args=(), rank=0, master_port=29501):

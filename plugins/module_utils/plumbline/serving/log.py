@@ -14,22 +14,34 @@ from .options import PREFIX_CACHING
 
 __all__ = ["bare", "root_cause", "startup"]
 
-_NUMBER = r"([0-9][0-9,]*(?:\.[0-9]+)?)"
+# A comma separates thousands or belongs to no number: "66,58" was not printed by vLLM, and is not read as 6658.
+_NUMBER = r"((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)"
 # Whole numbers only: whatever separates their digits is a thousands separator.
-_WHOLE = r"([0-9][0-9,.]*)"
+_WHOLE = r"([0-9]{1,3}(?:[,.][0-9]{3})+|[0-9]+)"
+# What ends a value in the line of the engine's configuration: a value that was cut has no end.
+_END = r"(?=[,)}])"
 
 # key, pattern: the largest value of all workers is kept, since the slowest worker is what the start waited for.
 _LARGEST = (
-    ("load_weights_s", r"Loading weights took %s seconds" % _NUMBER),
     ("model_gib", r"Model loading took %s GiB" % _NUMBER),
     ("model_load_s", r"Model loading took [0-9.,]+ GiB(?: memory)? and %s seconds" % _NUMBER),
     ("compile_s", r"torch\.compile (?:takes|took|and initial profiling/warmup run together took) %s s in total" % _NUMBER),
     # The engine's own sum: with a second compiled part (an encoder) more than any single line.
-    ("compile_s", r"init engine \([^)]*\) took [0-9.,]+ s \(compilation: %s s" % _NUMBER),
+    ("compile_s", r"init engine \([^)\n]*\) took [0-9.,]+ s \(compilation: %s s" % _NUMBER),
     ("graph_capture_s", r"Graph capturing finished in %s secs" % _NUMBER),
     ("graph_capture_gib", r"Graph capturing finished in [0-9.,]+ secs, took %s GiB" % _NUMBER),
-    ("engine_init_s", r"init engine \([^)]*\) took %s s" % _NUMBER),
+    ("engine_init_s", r"init engine \([^)\n]*\) took %s s" % _NUMBER),
 )
+_READ = r"Loading weights took %s seconds" % _NUMBER
+_MODEL = r"Model loading took [0-9.,]+ GiB(?: memory)? and %s seconds" % _NUMBER
+# "(Worker_TP0 pid=301) INFO ..."; one process alone has no name before 0.10.
+_PROCESS = re.compile(r"((?:\s*\([^()\n]{1,200}\))+)")
+# The names that later versions print.
+_BACKENDS = {
+    "Flash Attention": "FLASH_ATTN", "FlashAttention": "FLASH_ATTN", "FlashInfer": "FLASHINFER", "Triton": "TRITON_ATTN",
+    "Triton Attention": "TRITON_ATTN", "FlexAttention": "FLEX_ATTENTION", "FlashMLA": "FLASHMLA", "Triton MLA": "TRITON_MLA",
+    "Cutlass MLA": "CUTLASS_MLA", "Tree Attention": "TREE_ATTN",
+}  # fmt: skip
 # The smallest value counts here: the fullest worker limits the whole server.
 _SMALLEST = (
     ("kv_cache_gib", r"Available KV cache memory: %s GiB" % _NUMBER),
@@ -37,19 +49,21 @@ _SMALLEST = (
     ("max_concurrency", r"Maximum concurrency for [0-9,.]+ tokens per request: %sx" % _NUMBER),
 )
 _TEXT = (
-    ("nccl_version", r"vLLM is using nccl==([0-9]+(?:\.[0-9]+)*)"),
+    ("nccl_version", r"vLLM is using nccl==([0-9]+(?:\.[0-9]+)*)[ \t]*\r?\n"),
     ("attention_backend", r"Using (\w+) attention backend out of"),
     # Chosen by the user: printed as a member of an enumeration. Other parts (MoE, vision) print other "backends".
-    ("attention_backend", r"Using AttentionBackendEnum\.(\w+) backend"),
-    ("vllm_version", r"LLM engine \(v([0-9][^)]*)\) with config"),
-    ("vllm_version", r"(?:█|vLLM(?: API)? server)\s+version ([0-9]+\.[0-9]+\.[0-9][^\s,]*)"),
+    ("attention_backend", r"Using AttentionBackendEnum\.(\w+) backend(?! for)"),
+    # To 0.11 in words.
+    ("attention_backend", r"Using ([A-Z][A-Za-z]+(?: [A-Z][A-Za-z]+)?) backend on V1 engine"),
+    ("vllm_version", r"LLM engine \(v([0-9][^)\s]*)\) with config"),
+    ("vllm_version", r"(?:█|vLLM(?: API)? server)[ \t]+version ([0-9]+\.[0-9]+\.[0-9][^\s,]*)(?=[\s,])"),
 )
 # From the line with the engine's whole configuration, which every version prints.
 _CONFIG = (
-    ("dtype", r"\bdtype=torch\.(\w+)"),
-    ("kv_cache_dtype", r"\bkv_cache_dtype=(\w+)"),
-    ("load_format", r"\bload_format=(?:LoadFormat\.)?(\w+)"),
-    ("quantization", r"\bquantization=(\w+)"),
+    ("dtype", r"(?<![\w.])dtype=torch\.(\w+)" + _END),
+    ("kv_cache_dtype", r"(?<![\w.])kv_cache_dtype=(\w+)" + _END),
+    ("load_format", r"(?<![\w.])load_format=(?:LoadFormat\.)?([\w-]+)" + _END),
+    ("quantization", r"(?<![\w.])quantization=([\w-]+)" + _END),
 )
 _CONFIG_FLAGS = (
     ("enforce_eager", r"\benforce_eager=(True|False)"),
@@ -74,8 +88,31 @@ def _whole(text, pattern):
     return min(found) if found else None
 
 
+def _load_weights(text):
+    """Return the seconds of reading weights of the slowest process, None where none said so.
+
+    A process with a drafter reads twice and says so twice; that both were its own is told by its name and by the time of the whole model.
+    """
+    read, whole = {}, {}
+    for line in text.splitlines():
+        process = _PROCESS.match(line)
+        name = process.group(1) if process else ""
+        for found, pattern in ((read, _READ), (whole, _MODEL)):
+            found.setdefault(name, []).extend(_numbers(line, pattern))
+    slowest = []
+    for name, values in read.items():
+        if values:
+            together = sum(values)
+            mine = len(values) > 1 and together <= max(whole.get(name) or [0])
+            slowest.append(round(together, 6) if mine else max(values))
+    return max(slowest) if slowest else None
+
+
 def _measured(text):
     measured = {}
+    seconds = _load_weights(text)
+    if seconds is not None:
+        measured["load_weights_s"] = seconds
     for pick, patterns in ((max, _LARGEST), (min, _SMALLEST)):
         for key, pattern in patterns:
             values = _numbers(text, pattern)
@@ -122,13 +159,14 @@ def _context(text):
     for key, pattern in _TEXT:
         match = re.search(pattern, text)
         if match and key not in context:
-            context[key] = match.group(1)
+            context[key] = _BACKENDS.get(match.group(1), match.group(1))
     line = re.search(r"LLM engine \(v[^)]*\) with config: (.*)", text)
     config = line.group(1) if line else ""
     for key, pattern in _CONFIG:
         match = re.search(pattern, config)
         if match and match.group(1) != "None":
-            context[key] = match.group(1)
+            # 0.6 printed a member of an enumeration: LoadFormat.AUTO.
+            context[key] = match.group(1).lower() if key == "load_format" else match.group(1)
     for key, pattern in _CONFIG_FLAGS:
         match = re.search(pattern, config)
         if match:

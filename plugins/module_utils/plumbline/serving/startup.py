@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -17,8 +18,9 @@ from ..model import config as served_model
 from ..model import memory as model_memory
 from . import log as server_log
 from . import peers, span
-from .command import AddressUnknown, native, option, printable, serve_argv
+from .command import AddressUnknown, checked_layout, native, printable, serve_argv
 from .launch import LaunchError, Program
+from .options import CACHE, TOKEN, WEIGHTS, effective, told_against
 from .ray import RayProbeError, probe
 from .runtime import Runtime
 
@@ -26,8 +28,6 @@ from .runtime import Runtime
 ATTEMPT_S = 120.0
 # Seconds in which every node of the layout must be in the Ray cluster.
 RAY_PATIENCE_S = 60.0
-# Of the model's arithmetic, what the fact carries.
-WEIGHT_KEYS = {"weight_bytes": "total_bytes", "read_per_token_bytes": "read_per_token_bytes"}
 
 
 def complete(url, served_name, timeout_s):
@@ -37,11 +37,12 @@ def complete(url, served_name, timeout_s):
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach the server's address
     try:
         with opener.open(request, timeout=timeout_s) as answer:
-            choices = json.load(answer).get("choices")
+            found = json.load(answer)
+            choices = found.get("choices") if isinstance(found, dict) else None
             return bool(choices), "" if choices else "an answer without choices"
     except urllib.error.HTTPError as error:
         return False, "HTTP %d: %s" % (error.code, error.read()[:200].decode(errors="replace"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return False, str(error)
 
 
@@ -50,7 +51,8 @@ class Start:
 
     def __init__(self, args):
         self.args = args
-        self.layout = dict(args["layout"], **{key: int(args["layout"][key]) for key in ("tp", "pp", "nodes")})
+        self.layout = checked_layout(args["layout"])
+        self.options = effective(self.layout, args["dtype"], args["max_model_len"], args["extra_args"], args["env"])
         self.addresses = args["node_addresses"][: self.layout["nodes"]]
         self.head = self.addresses[0] if self.addresses else "127.0.0.1"
         self.url = "http://%s:%d" % (self.head, args["port"])
@@ -194,20 +196,36 @@ class Start:
 
     def read_log(self):
         """Take what the log says of the start, and check it against the arithmetic of the KV cache."""
-        measured, context = server_log.startup(read_text(self.server.log) or "")
+        log = read_text(self.server.log) or ""
+        measured, context = server_log.startup(log)
         self.measurement.measured.update(measured)
         self.measurement.context.update(context)
-        config, dtype = served_model.config_of(self.args["model"]), self.args["dtype"]
-        kv_dtype = option(self.argv, "--kv-cache-dtype") or "auto"
         try:
-            numbers = model_memory.weight_bytes(config, dtype)
-            self.measurement.measured.update({key: numbers[source] for key, source in WEIGHT_KEYS.items()})
-            self.measurement.measured["kv_bytes_per_token"] = model_memory.kv_bytes_per_token(config, kv_dtype, dtype)
-            found = model_memory.check_kv(measured, config, dtype, self.layout["tp"], self.layout["pp"], kv_dtype)
+            found = self.arithmetic(measured, context.get("max_model_len"), told_against(log))
         except (model_memory.UnknownModel, model_memory.ImpossibleLayout) as error:
             found = ("serve.kv_arithmetic", "skipped", "no arithmetic for this model: %s" % error)
         if found:
             self.measurement.add(*found)
+
+    def arithmetic(self, measured, length, told):
+        """Note the weights' and the cache's bytes, as far as nothing stands against them; return the reason on the cache, or None."""
+        config, options = served_model.config_of(self.args["model"]), self.options
+        against = "; ".join(filter(None, (options.why_not(WEIGHTS), told)))
+        if against:
+            return ("serve.kv_arithmetic", "skipped", "no arithmetic with %s" % against)
+        numbers = model_memory.weight_bytes(config, options.dtype)
+        self.measurement.measured["weight_bytes"] = numbers["total_bytes"]
+        if not options.why_not(TOKEN):
+            self.measurement.measured["read_per_token_bytes"] = numbers["read_per_token_bytes"]
+        against = options.why_not(CACHE)
+        if against:
+            return ("serve.kv_arithmetic", "skipped", "no arithmetic with %s" % against)
+        each = model_memory.kv_bytes_per_token(config, options.kv_dtype, options.dtype)
+        self.measurement.measured["kv_bytes_per_token"] = each
+        return model_memory.check_kv(
+            measured, config, options.dtype, options.tp, options.pp, options.kv_dtype, options.partition,
+            length or options.max_model_len, options.block_size,
+        )  # fmt: skip
 
     def name_nodes(self):
         """Say over which nodes the layout really spans."""
