@@ -92,6 +92,9 @@ def _describe_server(options, measurement):
     """Take from the server's log and this node's driver what the numbers must be read with."""
     log = read_text(options.server_log) or ""
     measurement.context.update(max_num_seqs=server_options.max_num_seqs(log), prefix_caching=server_options.prefix_caching(log))
+    step = options.server.why_not(server_options.STEP) or server_options.told_against(log, ("speculative_config",))
+    if step:
+        measurement.context["tokens_per_step_unknown"] = step
     told = server_options.told_against(log)
     if told and measurement.context.pop("read_per_token_bytes", None):
         measurement.context.pop("kv_bytes_per_token", None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..benchmark.client import most_calls
 from ..core.fact import PASSING
 
@@ -17,7 +19,9 @@ def locked_mhz(result):
     0 where it did not, was not asked to, or could not prove it.
     """
     fact = (result or {}).get("fact") or {}
-    return int(fact["context"].get("requested_mhz") or 0) if fact.get("status") in PASSING else 0
+    asked = (fact.get("context") or {}).get("requested_mhz")
+    known = isinstance(asked, (int, float)) and not isinstance(asked, bool) and math.isfinite(asked)
+    return int(asked) if known and fact.get("status") in PASSING else 0
 
 
 def plan(startup, clocks, given):
@@ -27,7 +31,9 @@ def plan(startup, clocks, given):
     without their prefix: runs, max_runs, sweep, timeout_s, expected_clock_mhz and context. In check mode, and where the server could
     not be started, it has no pid and no log.
     """
-    server = startup["fact"]["context"]
+    server = ((startup or {}).get("fact") or {}).get("context")
+    if not server:
+        raise ValueError("the start of the server left no fact: %s" % ((startup or {}).get("msg") or "it was not run"))
     context = {key: server.get(key) for key in FROM_STARTUP}
     calls = most_calls(int(given["runs"]), int(given["max_runs"]), given["sweep"])
     return {

@@ -7,7 +7,7 @@ A module of ours puts its own into it; one that failed, or whose node was gone, 
 from __future__ import annotations
 
 from ..core.fact import PASSING
-from ..serving.command import native, ranks_on
+from ..serving.command import checked_layout, native, ranks_on
 
 ALL_GPUS = [{"count": -1, "capabilities": [["gpu"]]}]
 
@@ -17,8 +17,10 @@ def plan(given):
 
     A layout for which nodes are missing gets none at all, so that nothing is started for a layout that cannot be.
     """
-    layout, docker = given["layout"], given["runtime"] == "docker"
-    nodes, executor = int(layout["nodes"]), layout["executor"]
+    layout, docker = checked_layout(given["layout"]), given["runtime"] == "docker"
+    nodes, executor = layout["nodes"], layout.get("executor")
+    if executor not in ("ray", "mp"):
+        raise ValueError("layout %s: executor is %r, expected ray or mp" % (layout["name"], executor))
     hosts = list(given["hosts"][:nodes]) if len(given["hosts"]) >= nodes else []
     containers = hosts if docker else []
     ids = [image_id(info) for info in given["image_infos"][: len(containers)]]

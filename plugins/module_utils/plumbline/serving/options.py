@@ -21,10 +21,11 @@ ARGUMENTS = re.compile(r"non-default args: (\{.*\})")
 ENGINE = re.compile(r"LLM engine \(v[^)\n]*\) with config: (.*)")
 LAYER_PARTITION = "VLLM_PP_LAYER_PARTITION"
 
-# What an option may stand against: the weights' bytes (and so all else), the fit of a GPU, the bytes of the cache, the cost of a token.
-WEIGHTS, FIT, CACHE, TOKEN = SCOPES = ("weights", "fit", "cache", "token")
+# What an option may stand against: the weights' bytes (and so all else), the fit of a GPU, the bytes of the cache, the cost of a token, and
+# that a step of the model gives one token.
+WEIGHTS, FIT, CACHE, TOKEN, STEP = SCOPES = ("weights", "fit", "cache", "token", "step")
 _SPLIT = (FIT, CACHE, TOKEN)
-_DRAFTER = (_SPLIT, ("",), "a drafter has weights and a cache of its own, and one step may give several tokens")
+_DRAFTER = ((*_SPLIT, STEP), ("",), "a drafter has weights and a cache of its own, and one step may give several tokens")
 # Names without dashes -> (what it stands against, values with which it does not, why).
 CHANGES = {
     "config": (SCOPES, (), "more options in a file"),
@@ -67,10 +68,10 @@ CHANGES = {
 }  # fmt: skip
 # Read as a value. Those whose value cannot be read stand against what they decide.
 VALUES = {
-    "dtype": SCOPES,
+    "dtype": (WEIGHTS, FIT, CACHE, TOKEN),
     "kv-cache-dtype": (FIT, CACHE, TOKEN),
-    "tensor-parallel-size": SCOPES,
-    "pipeline-parallel-size": SCOPES,
+    "tensor-parallel-size": (WEIGHTS, FIT, CACHE, TOKEN),
+    "pipeline-parallel-size": (WEIGHTS, FIT, CACHE, TOKEN),
     "gpu-memory-utilization": (FIT,),
     "device-memory-utilization": (FIT,),
     "max-model-len": (FIT,),
@@ -121,7 +122,7 @@ def prefix_caching(log):
     return found[-1] == "True" if found else None
 
 
-def told_against(log):
+def told_against(log, keys=("quantization", "speculative_config")):
     """Return what the engine's own configuration in its log says against the arithmetic of 16-bit weights and single tokens, or ``""``.
 
     A second look: how a model is quantized, or that it has a drafter, may be said in places that nobody has read.
@@ -129,7 +130,7 @@ def told_against(log):
     lines = ENGINE.findall(log)
     config = lines[-1] if lines else ""
     found = []
-    for key in ("quantization", "speculative_config"):
+    for key in keys:
         value = re.search(r"\b%s=([\w-]+)" % key, config)
         if value and value[1] != "None":
             found.append("the server's log says %s=%s" % (key, value[1]))

@@ -54,6 +54,8 @@ def _per_token(layout, layouts, within, across):
         lacking.append("context.model_layers in the benchmark's fact")
     if not after:
         lacking.append("a passing all_reduce fact across nodes with a sweep")
+    if layout.get("steps_unknown"):
+        lacking.append("the tokens of a step: %s" % layout["steps_unknown"])
     if lacking:
         yield finding(name, "no data", claim, missing=" and ".join(lacking))
         return
@@ -139,8 +141,10 @@ def _pipeline(layout, across):
     message, how = _message(layout)
     swept, latency = latency_at(across, message) if across else (None, None)
     tpot = mean(layout, "tpot_ms")
-    if not latency or not tpot:
+    if not latency or not tpot or layout.get("steps_unknown"):
         lacking = "a passing sendrecv fact across nodes with a sweep" if not latency else "this layout's tpot_ms"
+        if latency and tpot:
+            lacking = "the tokens of a step: %s" % layout["steps_unknown"]
         claim = "How much of a token's time in %s is sending between stages is not known." % layout["name"]
         yield finding(name, "no data", claim, missing=lacking)
         return

@@ -12,9 +12,10 @@ much where KV heads are replicated: the floor is then a little too low, never to
 
 from __future__ import annotations
 
+from ....benchmark.judge import BURST_SHARE
 from ..format import digits
 from ..records.layouts import describe
-from ..records.reading import get, num
+from ..records.reading import get, num, rows
 from .layouts import finding
 
 
@@ -76,9 +77,19 @@ def _lacking(layout, tpot):
         lacking.append("context.read_per_token_bytes%s" % why)
     if not layout["tp"]:
         lacking.append("context.tp")
+    if layout.get("steps_unknown"):
+        lacking.append("the tokens of a step: %s" % layout["steps_unknown"])
     if not tpot:
         lacking.append("summary.tpot_ms.median")
-    return lacking
+    return lacking + _bursts(layout)
+
+
+def _bursts(layout):
+    """Return a text where answers came in bursts, whose times per token are those of no decoding, else nothing."""
+    runs = [run for run in rows(layout["measured"].get("runs")) or [] if num(run.get("burst_requests")) is not None]
+    bursts = sum(run["burst_requests"] for run in runs)
+    requests = sum(num(run.get("completed")) or 0 for run in runs)
+    return ["times per token: %d of %d answers came in one burst" % (bursts, requests)] if bursts > BURST_SHARE * requests else []
 
 
 def _context_tokens(layout):

@@ -82,6 +82,7 @@ def _model(contexts):
         "read_per_token_bytes": _first(contexts, "read_per_token_bytes", num),
         "kv_bytes_per_token": _first(contexts, "kv_bytes_per_token", num),
         "bytes_unknown": _first(contexts, "model_bytes_unknown", text),
+        "steps_unknown": _first(contexts, "tokens_per_step_unknown", text),
     }
 
 
