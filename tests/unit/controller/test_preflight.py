@@ -64,6 +64,14 @@ def test_one_address_with_two_ports_is_two_machines():
         ({"exectuor": "ray"}, ["'exectuor'", "did you mean executor?"]),
         ({"zzz": 1}, ["unknown key 'zzz'", "expected env, executor"]),
         ({"extra_args": "--x"}, ["extra_args is '--x'", "a list"]),
+        ({"extra_args": ["--hf-overrides", {"a": 1}]}, ["extra_args[1] is {'a': 1}", "JSON goes into quotes"]),
+        ({"extra_args": [None]}, ["extra_args[0] is None", "expected a text"]),
+        ({"extra_args": ["--dtype float32"]}, ["extra_args[0] is '--dtype float32'", "two items"]),
+        ({"env": ["A=b"]}, ["env is ['A=b']", "a mapping"]),
+        ({"env": {"VLLM_PP_LAYER_PARTITION": [40, 40]}}, ["VLLM_PP_LAYER_PARTITION is [40, 40]", "expected a text"]),
+        ({"env": {"A": None}}, ["env: A is None"]),
+        ({"env": {7: "b"}}, ["env has 7"]),
+        ({"name": 7}, ["name 7"]),
     ],
 )
 def test_wrong_layout(change, words):
@@ -82,6 +90,24 @@ def test_all_problems_are_found_at_once():
     assert any("pp, nodes, executor missing" in text for text in found)
     assert any("vllm_serve_layouts[3] is str" in text for text in found)
     assert preflight.layout_problems({"name": "x"}, 1) == ["vllm_serve_layouts is dict, expected a list of layouts"]
+
+
+def test_numbers_and_texts_that_a_layout_may_have():
+    sound = dict(
+        GOOD, extra_args=["--max-model-len", 4096, "--hf-overrides", '{"a": "b c"}', '--hf-overrides={"a": "b c"}'], env={"A": 1, "B": True}
+    )
+    assert preflight.layout_problems([sound], 3) == []
+
+
+@pytest.mark.parametrize("port", ["ssh", [22], True, "22 22"])
+def test_a_port_that_is_none_is_a_sentence(port):
+    (said,) = preflight.inventory_problems([dict(NODES[0], port=port)])
+    assert "lab1: ansible_port is %r" % (port,) in said
+
+
+def test_an_image_that_is_a_number_is_a_sentence():
+    (said,) = preflight.image_problems("docker", 20260101, "missing")
+    assert "20260101" in said and "quotes" in said
 
 
 def test_packages():

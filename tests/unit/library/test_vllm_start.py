@@ -163,3 +163,32 @@ def test_a_ray_node_that_does_not_come_up_is_said_after_its_time(started):
 def test_a_ray_node_in_check_mode_is_only_said(started):
     out = ray(started, check=True)
     assert out["changed"] and not out["started"] and "start --block" in out["command"] and started.running() == []
+
+
+# What the recorded server served: a random Qwen2, 4 layers of 2 KV heads.
+TINY = {
+    "architectures": ["Qwen2ForCausalLM"], "num_hidden_layers": 4, "hidden_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 256, "vocab_size": 1024, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments, env, status, said", [
+    ([], {}, "healthy", "bytes a token"),
+    (["--dtype", "float32"], {}, "degraded", "2,048 bytes a token"),
+    (["--kv_cache_dtype=fp8"], {}, "degraded", "512 bytes a token"),
+    (["--quantization", "fp8"], {}, "skipped", "--quantization fp8"),
+    (["--speculative_config.method=ngram"], {}, "skipped", "drafter"),
+    (["-pp", "2"], {"VLLM_PP_LAYER_PARTITION": "1,3"}, "degraded", "256 to 768 bytes a token"),
+])  # fmt: skip
+def test_a_layouts_own_arguments_count_in_the_arithmetic_of_its_start(started, arguments, env, status, said):
+    (started.folder / "config.json").write_text(json.dumps(TINY))
+    out = serve(started, layout=dict(LAYOUT, extra_args=arguments), env=env)
+    found = checks(out)["serve.kv_arithmetic"]
+    assert found["status"] == status and said in found["seen"] + str(found["threshold"]), found
+    assert ("weight_bytes" in out["fact"]["measured"]) == ("--quantization" not in arguments)
+    assert ("kv_bytes_per_token" in out["fact"]["measured"]) == (status != "skipped")
+
+
+def test_a_layout_of_wrong_types_is_a_sentence(started):
+    out = serve(started, layout=dict(LAYOUT, tp="two"))
+    assert out["failed"] and "tp is 'two'" in out["msg"]

@@ -5,7 +5,15 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from ansible.module_utils.plumbline.serving.command import AddressUnknown, node_environment, option, printable, ray_argv, serve_argv
+from ansible.module_utils.plumbline.serving.command import (
+    AddressUnknown,
+    checked_layout,
+    node_environment,
+    option,
+    printable,
+    ray_argv,
+    serve_argv,
+)
 
 LAYOUT = {"name": "c", "tp": 8, "pp": 2, "nodes": 2, "executor": "ray", "extra_args": ["--max-num-seqs", "64"]}
 
@@ -62,3 +70,14 @@ def test_environment_of_a_node_has_its_address_and_interface():
 def test_printed_command_has_no_secret():
     text = printable(["vllm", "serve", "--api-key", "abc", "--max-num-batched-tokens", "8192"], {"HF_TOKEN": "xyz"})
     assert "abc" not in text and "xyz" not in text and "8192" in text
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"tp": "two"}, "tp is 'two'"), ({"pp": True}, "pp is True"), ({"nodes": None}, "nodes is None"), ({"tp": 0}, "tp is 0"),
+    ({"extra_args": "--x"}, "extra_args is '--x'"), ({"env": ["A"]}, "env is"),
+])  # fmt: skip
+def test_a_layout_that_cannot_be_meant_is_a_sentence(change, said):
+    sound = {"name": 7, "tp": "2", "pp": 1, "nodes": 1, "executor": "mp"}
+    assert checked_layout(sound)["name"] == "7" and checked_layout(sound)["tp"] == 2
+    with pytest.raises(ValueError, match=said):
+        checked_layout(dict(sound, **change))

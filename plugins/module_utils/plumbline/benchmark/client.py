@@ -25,7 +25,7 @@ def checked_slo(slo):
             raise ValueError("an SLO bounds %s, not %r" % (", ".join(SLO_NAMES), name))
         try:
             found[name] = float(bound)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError("the SLO's %s is %r, not a number of milliseconds" % (name, bound)) from None
         if isinstance(bound, bool) or not 0 < found[name] < math.inf:
             raise ValueError("the SLO's %s must be above 0 ms, got %g" % (name, found[name]))

@@ -21,8 +21,9 @@ COUNTERS = {
 TIMEOUT_S = 10
 # One line: name, labels, value, and what a scraper may put behind it (a time stamp, an exemplar).
 SAMPLE = re.compile(
-    r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?:[^\"}]|\"(?:[^\"\\]|\\.)*\")*\})?"
-    r"[ \t]+(?P<value>\S+)(?:[ \t]+-?[0-9.]+)?(?:[ \t]+#.*)?[ \t\r]*$"
+    r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?:[^\"}\n]|\"(?:[^\"\\\n]|\\.)*\")*\})?"
+    r"[ \t]+(?P<value>\S+)(?:[ \t]+-?[0-9.]+)?(?:[ \t]+#.*)?[ \t\r]*$",
+    re.MULTILINE,
 )
 
 

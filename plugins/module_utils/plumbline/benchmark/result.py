@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import math
-
 METRICS = ("ttft", "tpot", "itl", "e2el")
 TOTALS = ("num_prompts", "duration", "total_input_tokens", "output_throughput")
+# No time, rate or count of a benchmark comes near; NaN is below nothing and above nothing.
+LARGEST = 1e18
 # What is divided by.
 ABOVE_ZERO = ("mean_e2el_ms", "num_prompts", "duration")
 # No server makes 20,000 tokens of one answer in a second: an answer whose mean gap is shorter waited somewhere and came in one burst.
@@ -17,7 +17,7 @@ BURST_TPOT_MS = 0.05
 
 def number(value):
     """Return ``value`` where it is a number that can be counted with, None for anything else: NaN, infinity, text, true."""
-    sound = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    sound = isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST < value < LARGEST
     return value if sound else None
 
 

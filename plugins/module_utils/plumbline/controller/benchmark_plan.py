@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from ..benchmark.client import most_calls
 from ..core.fact import PASSING
 
@@ -18,10 +16,14 @@ def locked_mhz(result):
 
     0 where it did not, was not asked to, or could not prove it.
     """
-    fact = (result or {}).get("fact") or {}
-    asked = (fact.get("context") or {}).get("requested_mhz")
-    known = isinstance(asked, (int, float)) and not isinstance(asked, bool) and math.isfinite(asked)
+    fact = _mapping(_mapping(result).get("fact"))
+    asked = _mapping(fact.get("context")).get("requested_mhz")
+    known = isinstance(asked, (int, float)) and not isinstance(asked, bool) and 0 < asked < 1e6
     return int(asked) if known and fact.get("status") in PASSING else 0
+
+
+def _mapping(value):
+    return value if isinstance(value, dict) else {}
 
 
 def plan(startup, clocks, given):
@@ -31,9 +33,11 @@ def plan(startup, clocks, given):
     without their prefix: runs, max_runs, sweep, timeout_s, expected_clock_mhz and context. In check mode, and where the server could
     not be started, it has no pid and no log.
     """
-    server = ((startup or {}).get("fact") or {}).get("context")
-    if not server:
-        raise ValueError("the start of the server left no fact: %s" % ((startup or {}).get("msg") or "it was not run"))
+    server = _mapping(_mapping(_mapping(startup).get("fact")).get("context"))
+    missing = [key for key in ("program", "container", "node_addresses", "url") if key not in server]
+    if missing:
+        said = _mapping(startup).get("msg") or "its fact lacks %s" % ", ".join(missing)
+        raise ValueError("the start of the server cannot be read: %s" % said)
     context = {key: server.get(key) for key in FROM_STARTUP}
     calls = most_calls(int(given["runs"]), int(given["max_runs"]), given["sweep"])
     return {

@@ -83,3 +83,19 @@ def test_without_a_gpu_there_is_one_sentence_for_all(roofline):
 
 def test_several_requests_at_a_time_are_not_bound_by_one_token(roofline):
     assert roofline(measured={"concurrency": 4}) is None
+
+
+def test_a_drafter_is_no_memory_that_is_too_fast(roofline):
+    assert roofline(measured=tpot(2.0))["level"] == "warning"
+    why = {"tokens_per_step_unknown": "--speculative-config: a drafter has weights and a cache of its own"}
+    item = roofline(why, measured=tpot(2.0))
+    assert item["level"] == "no data" and "--speculative-config" in item["missing"]
+
+
+def test_answers_in_bursts_tell_nothing_of_reading(roofline):
+    measured = tpot(0.01)
+    measured["runs"] = [{"num_prompts": 5, "completed": 5, "failed": 0, "burst_requests": bursts} for bursts in (5, 4)]
+    item = roofline(measured=measured)
+    assert item["level"] == "no data" and "9 of 10 answers came in one burst" in item["missing"]
+    measured["runs"] = [{"num_prompts": 20, "completed": 20, "failed": 0, "burst_requests": 1}]
+    assert roofline(measured=dict(tpot(4.68), runs=measured["runs"]))["level"] == "estimate"
