@@ -10,7 +10,7 @@ from ..machine import gpu_memory, net, nvidia
 from ..model import manifest
 from ..model.memory import ImpossibleLayout, UnknownModel, fit
 from .command import ranks_on
-from .options import CACHE, FIT, WEIGHTS, effective
+from .options import CACHE, FIT, LAYER_PARTITION, WEIGHTS, effective
 
 MIB = 1024**2
 
@@ -123,7 +123,8 @@ def check_memory(gpus, config, layout, dtype, max_model_len, arguments, version=
     except UnknownModel as error:
         return [reason("serve.memory", "skipped", "no arithmetic for this model: %s" % error)], None
     except ImpossibleLayout as error:
-        return [reason("serve.memory", "failed", str(error), "a layout that divides the model", "choose another tp or pp")], None
+        remedy = "choose another tp or pp" + (", or leave out %s" % LAYER_PARTITION if options.partition else "")
+        return [reason("serve.memory", "failed", str(error), "a layout that divides the model", remedy)], None
     if found["fits"]:
         return [reason("serve.memory", "healthy", found["sentence"], wanted)], found
     remedy = "more ranks (tp, pp), a shorter vllm_serve_max_model_len, a smaller dtype, or a higher --gpu-memory-utilization"

@@ -24,32 +24,34 @@ LAYER_PARTITION = "VLLM_PP_LAYER_PARTITION"
 # What an option may stand against: the weights' bytes (and so all else), the fit of a GPU, the bytes of the cache, the cost of a token, and
 # that a step of the model gives one token.
 WEIGHTS, FIT, CACHE, TOKEN, STEP = SCOPES = ("weights", "fit", "cache", "token", "step")
+# Another model, or weights of another size: a step still gives one token, and sends what it sent.
+MODEL = (WEIGHTS, FIT, CACHE, TOKEN)
 _SPLIT = (FIT, CACHE, TOKEN)
 _DRAFTER = ((*_SPLIT, STEP), ("",), "a drafter has weights and a cache of its own, and one step may give several tokens")
 # Names without dashes -> (what it stands against, values with which it does not, why).
 CHANGES = {
     "config": (SCOPES, (), "more options in a file"),
-    "model": (SCOPES, (), "another model"),
-    "hf-config-path": (SCOPES, (), "another config.json"),
-    "hf-overrides": (SCOPES, ("", "{}"), "config.json is changed"),
-    "model-class-overrides": (SCOPES, ("", "{}"), "another model"),
-    "config-format": (SCOPES, ("auto", "hf"), "another config than config.json"),
-    "model-impl": (SCOPES, ("auto", "vllm"), "another model's code"),
-    "runner": (SCOPES, ("auto", "generate"), "no decoder is served"),
-    "convert": (SCOPES, ("auto", "none"), "no decoder is served"),
-    "task": (SCOPES, ("auto", "generate"), "no decoder is served"),
-    "quantization": (SCOPES, ("",), "weights of another size"),
-    "quantization-config": (SCOPES, ("", "{}"), "weights of another size"),
-    "quantization-param-path": (SCOPES, ("",), "a cache of another size"),
+    "model": (MODEL, (), "another model"),
+    "hf-config-path": (MODEL, (), "another config.json"),
+    "hf-overrides": (MODEL, ("", "{}"), "config.json is changed"),
+    "model-class-overrides": (MODEL, ("", "{}"), "another model"),
+    "config-format": (MODEL, ("auto", "hf"), "another config than config.json"),
+    "model-impl": (MODEL, ("auto", "vllm"), "another model's code"),
+    "runner": (MODEL, ("auto", "generate"), "no decoder is served"),
+    "convert": (MODEL, ("auto", "none"), "no decoder is served"),
+    "task": (MODEL, ("auto", "generate"), "no decoder is served"),
+    "quantization": (MODEL, ("",), "weights of another size"),
+    "quantization-config": (MODEL, ("", "{}"), "weights of another size"),
+    "quantization-param-path": (MODEL, ("",), "a cache of another size"),
     "load-format": (
-        SCOPES,
+        MODEL,
         ("auto", "safetensors", "pt", "dummy", "npcache", "mistral", "fastsafetensors", "runai_streamer", "runai_streamer_sharded",
          "sharded_state", "instanttensor", "modelexpress"),
         "weights may be of another size",
     ),
-    "model-loader-extra-config": (SCOPES, ("", "{}"), "weights may be of another size"),
+    "model-loader-extra-config": (MODEL, ("", "{}"), "weights may be of another size"),
     "diffusion-config": (SCOPES, ("",), "tokens are made in another way"),
-    "engram-config": (SCOPES, ("",), "weights beside those in config.json"),
+    "engram-config": (MODEL, ("",), "weights beside those in config.json"),
     "cpu-offload-gb": ((FIT, TOKEN), (0,), "a part of the weights lies in the host's memory"),
     "offload-group-size": ((FIT, TOKEN), (0,), "a part of the weights lies in the host's memory"),
     "enable-lora": ((FIT, TOKEN), (), "adapters have weights of their own"),
@@ -68,10 +70,10 @@ CHANGES = {
 }  # fmt: skip
 # Read as a value. Those whose value cannot be read stand against what they decide.
 VALUES = {
-    "dtype": (WEIGHTS, FIT, CACHE, TOKEN),
-    "kv-cache-dtype": (FIT, CACHE, TOKEN),
-    "tensor-parallel-size": (WEIGHTS, FIT, CACHE, TOKEN),
-    "pipeline-parallel-size": (WEIGHTS, FIT, CACHE, TOKEN),
+    "dtype": MODEL,
+    "kv-cache-dtype": _SPLIT,
+    "tensor-parallel-size": MODEL,
+    "pipeline-parallel-size": MODEL,
     "gpu-memory-utilization": (FIT,),
     "device-memory-utilization": (FIT,),
     "max-model-len": (FIT,),

@@ -213,10 +213,10 @@ class Start:
         against = "; ".join(filter(None, (options.why_not(WEIGHTS), told)))
         if against:
             return ("serve.kv_arithmetic", "skipped", "no arithmetic with %s" % against)
-        numbers = model_memory.weight_bytes(config, options.dtype)
-        self.measurement.measured["weight_bytes"] = numbers["total_bytes"]
         if not options.why_not(TOKEN):
-            self.measurement.measured["read_per_token_bytes"] = numbers["read_per_token_bytes"]
+            read = model_memory.weight_bytes(config, options.dtype)["read_per_token_bytes"]
+            rank = model_memory.per_rank(config, options.dtype, options.tp, options.pp, partition=options.partition)
+            self.measurement.measured.update(weight_bytes=rank["weight_bytes"], read_per_token_bytes=read)
         against = options.why_not(CACHE)
         if against:
             return ("serve.kv_arithmetic", "skipped", "no arithmetic with %s" % against)

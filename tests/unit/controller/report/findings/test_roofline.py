@@ -92,6 +92,17 @@ def test_a_drafter_is_no_memory_that_is_too_fast(roofline):
     assert item["level"] == "no data" and "--speculative-config" in item["missing"]
 
 
+@pytest.mark.parametrize(("context", "said"), [
+    ({"extra_args": "--quantization fp8"}, "--quantization fp8"), ({"quantization": "awq_marlin"}, "quantization=awq_marlin"),
+    ({"extra_args": """--speculative-config '{"method": "eagle3"}'"""}, "a drafter"),
+    ({"extra_args": "--cpu_offload_gb=10"}, "host's memory"),
+])  # fmt: skip
+def test_bytes_of_earlier_facts_are_doubted_by_what_the_server_was_given(roofline, context, said):
+    item = roofline(context, measured=tpot(2.0))
+    assert item["level"] == "no data" and said in item["missing"]
+    assert roofline({"extra_args": "--max-num-seqs 8 'unclosed"}, measured=tpot(4.68))["level"] == "estimate"
+
+
 def test_answers_in_bursts_tell_nothing_of_reading(roofline):
     measured = tpot(0.01)
     measured["runs"] = [{"num_prompts": 5, "completed": 5, "failed": 0, "burst_requests": bursts} for bursts in (5, 4)]

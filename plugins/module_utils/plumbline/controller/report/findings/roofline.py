@@ -12,7 +12,10 @@ much where KV heads are replicated: the floor is then a little too low, never to
 
 from __future__ import annotations
 
+import shlex
+
 from ....benchmark.judge import BURST_SHARE
+from ....serving.options import TOKEN, WEIGHTS, effective
 from ..format import digits
 from ..records.layouts import describe
 from ..records.reading import get, num, rows
@@ -77,11 +80,25 @@ def _lacking(layout, tpot):
         lacking.append("context.read_per_token_bytes%s" % why)
     if not layout["tp"]:
         lacking.append("context.tp")
-    if layout.get("steps_unknown"):
-        lacking.append("the tokens of a step: %s" % layout["steps_unknown"])
+    if layout["read_per_token_bytes"]:
+        lacking += _doubts(layout)
     if not tpot:
         lacking.append("summary.tpot_ms.median")
     return lacking + _bursts(layout)
+
+
+def _doubts(layout):
+    """Return what stands against bytes that are there: facts of earlier releases have them whatever the server was given."""
+    if layout["steps_unknown"]:
+        return ["the tokens of a step: %s" % layout["steps_unknown"]]
+    if layout["quantization"]:
+        return ["context.read_per_token_bytes: the server's log says quantization=%s" % layout["quantization"]]
+    try:
+        words = shlex.split(layout["extra_args"] or "")
+    except ValueError:
+        words = []
+    against = effective({"tp": 1, "pp": 1}, extra_args=words).why_not(WEIGHTS, TOKEN)
+    return ["context.read_per_token_bytes: %s" % against] if against else []
 
 
 def _bursts(layout):

@@ -83,6 +83,8 @@ def _model(contexts):
         "kv_bytes_per_token": _first(contexts, "kv_bytes_per_token", num),
         "bytes_unknown": _first(contexts, "model_bytes_unknown", text),
         "steps_unknown": _first(contexts, "tokens_per_step_unknown", text),
+        "quantization": _first(contexts, "quantization", text),
+        "extra_args": _first(contexts, "extra_args", text),
     }
 
 
