@@ -15,7 +15,7 @@ GPU_MESSAGE = re.compile(r"NVRM: The NVIDIA GPU ")
 OFF_THE_BUS = re.compile(r"fallen off the bus|lost from the bus|NV_ERR_GPU_IS_LOST|Unable to change power state .*device inaccessible")
 NOT_STARTED = re.compile(r"RmInitAdapter failed|rm_init_adapter failed|requiring os reboot")
 NOT_PROBED = re.compile(r"NVIDIA probe routine failed|\bnvidia\b.*probe .*failed with error|None of the NVIDIA devices were")
-OTHER_DRIVER = re.compile(r"not supported by|requires use of the|Legacy drivers")
+OTHER_DRIVER = re.compile(r"not supported by|requires use of the|does not include the required|Legacy drivers")
 RESET_NEEDED = re.compile(r"NV_ERR_RESET_REQUIRED|marked for reset|needs? to be reset|likely in a bad state")
 
 SXID = re.compile(r"nvidia-nvswitch(\d+):.*?\bSXid \(([^)]*)\): ([0-9]+),?\s*(.*)", re.I)

@@ -31,7 +31,9 @@ BAD_WORDS = re.compile(
 GOOD_WORDS = re.compile(r"Corrected error|Machine check events logged|corrected by h/w")
 EDAC = re.compile(r"EDAC (?:MC\d+|DEVICE\d*|PCI\d*): (?:\d+ )?(UE|CE)\b")
 UNMARKED_BAD = re.compile(
-    r"Memory failure: 0x|MCE: Killing |mce: Uncorrected hardware|Fatal (?:local )?machine check|Machine check exception(?! polling)", re.I
+    r"Memory failure: 0x|MCE: Killing |mce: Uncorrected hardware|Fatal (?:local )?machine check|Machine check exception(?! polling)"
+    r"|reset reason.*uncorrected error",
+    re.I,
 )
 FAILING_PAGE = re.compile(r"Memory failure: (0x[0-9a-f]+)", re.I)
 
