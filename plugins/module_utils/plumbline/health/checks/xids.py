@@ -2,8 +2,9 @@
 
 The immediate action of NVIDIA's "Analyzing Xid Errors with the Xid Catalog" (docs.nvidia.com/deploy/xid-errors): RESET_GPU is
 ``reset_gpu``, RESTART_BM and RESTART_VM are ``reboot``; RESTART_APP and IGNORE ask nothing of the node and stand in no table
-here. Fault codes are Azure's. Azure NHC fails a node for 56 to 58, 65, 68, 69, 73, 80, 81, 92 and 94 as well, though the
-catalogue has them as unused or as the application's; they fail here too, because Azure takes such a node back.
+here. Fault codes are Azure's. Azure NHC fails a node for 56 to 58, 65, 68, 69, 73, 80, 81 and 92 as well, and Azure has a fault
+code for 94, though the catalogue has them as unused or as the application's; they fail here too, because Azure takes such a
+node back.
 """
 
 from __future__ import annotations

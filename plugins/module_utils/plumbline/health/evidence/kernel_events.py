@@ -11,7 +11,7 @@ import re
 from . import kernel_devices, kernel_hardware
 
 # ``Xid (PCI:0000:9b:00): 79, ...``, without the word PCI in old drivers, with ``GPU-I:05 GPU-CI:00`` on a GPU in MIG mode.
-XID = re.compile(r"NVRM:.*?(?<![A-Za-z])Xid\s*\(([^)]*)\)\s*:\s*([0-9]{1,6})?")
+XID = re.compile(r"NVRM:.*?(?<![A-Za-z])Xid\s*\(([^()]{0,80})\)\s*:\s*([0-9]{1,6})?")
 MIG_INSTANCE = re.compile(r"GPU-C?I:\d+")
 UNREADABLE_XID = 0  # the number of an XID whose number is garbled; the driver has none of that number
 
@@ -32,10 +32,10 @@ LINES = {
         r"|BTRFS:? (?:error|critical)|BTRFS: .*forced readonly"
     ),
     "hung_task": re.compile(
-        r"INFO: task .+ blocked for more than \d+ seconds|BUG: soft lockup|hard LOCKUP|rcu.*detected stall|BUG: workqueue lockup"
+        r"INFO: task .+ blocked (?:in I/O wait )?for more than \d+ seconds|BUG: soft lockup|hard LOCKUP|rcu.*detected stall|BUG: workqueue lockup"
     ),
     "kernel_bug": re.compile(
-        r"kernel BUG at|BUG: unable to handle|BUG: kernel NULL pointer|Unable to handle kernel |BUG: Bad page state|Oops: "
+        r"kernel BUG at|BUG: unable to handle|BUG: kernel NULL pointer|Unable to handle kernel |BUG: Bad page state|Oops: |Internal error: .*\[#\d+\]"
         r"|general protection fault, |Kernel panic"
     ),
 }

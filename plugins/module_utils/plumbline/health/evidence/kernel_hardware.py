@@ -32,7 +32,7 @@ GOOD_WORDS = re.compile(r"Corrected error|Machine check events logged|corrected 
 EDAC = re.compile(r"EDAC (?:MC\d+|DEVICE\d*|PCI\d*): (?:\d+ )?(UE|CE)\b")
 UNMARKED_BAD = re.compile(
     r"Memory failure: 0x|MCE: Killing |mce: Uncorrected hardware|Fatal (?:local )?machine check|Machine check exception(?! polling)"
-    r"|reset reason.*uncorrected error",
+    r"|reset reason.*uncorrected error|SError Interrupt on CPU",
     re.I,
 )
 FAILING_PAGE = re.compile(r"Memory failure: (0x[0-9a-f]+)", re.I)
@@ -40,6 +40,7 @@ FAILING_PAGE = re.compile(r"Memory failure: (0x[0-9a-f]+)", re.I)
 AER = re.compile(r"AER: (?:Multiple )?(Correct\w+|Uncorrect\w+(?: \((?:Non-)?Fatal\))?) error (?:message )?received", re.I)
 BUS_ERROR = re.compile(r"(?:PCIe|CXL) Bus Error: severity=(Correct\w+|Uncorrect\w+(?: \((?:Non-)?Fatal\))?)", re.I)
 CONTAINED = re.compile(r"DPC: (?:containment event|ERR_FATAL detected)")
+RECOVERY = re.compile(r"no error_detected callback|device recovery (?:successful|failed)|device reset failed")
 LOST_LINK = re.compile(r"PCIe link lost")
 SLOT = re.compile(r"pciehp: Slot\(([^)]*)\): (Link Down|Card not present|Link Up|Card present|Powering off|Button press)(?!/)")
 
@@ -117,7 +118,7 @@ def _pcie(texts):
             found.append(("pcie", text))
     for error in errors:
         lost = error["severity"] == "fatal" and not error["recovered"] or error["severity"] == "nonfatal" and error["failed"]
-        found.append(("pcie" if lost else "pcie_corrected", error["text"]))
+        found.append(("pcie" if lost else "pcie_corrected", "; ".join(error["texts"])))
     found += [("pcie_corrected" if slot["up"] else "pcie", slot["down"]) for slot in slots.values() if slot["down"]]
     return found
 
@@ -128,22 +129,20 @@ def _aer(errors, text):
     if begins or told:
         severity = _aer_severity((begins or told).group(1).lower())
         if begins or not errors or errors[-1]["severity"] != severity:
-            errors.append({"severity": severity, "text": text, "recovered": False, "failed": False, "no_callback": False})
+            errors.append({"severity": severity, "texts": [text], "recovered": False, "failed": False, "no_callback": False})
         else:
-            errors[-1]["text"] += "; " + text
-        return
-    if CONTAINED.search(text) and not (errors and errors[-1]["severity"] == "fatal"):
-        errors.append({"severity": "fatal", "text": text, "recovered": False, "failed": False, "no_callback": False})
-    uncorrected = [error for error in errors if error["severity"] != "corrected"]
-    if not uncorrected:
-        return
-    if "no error_detected callback" in text:
-        uncorrected[-1]["no_callback"] = True
-    elif "device recovery successful" in text:
-        uncorrected[-1]["recovered"] = True
-    elif "device recovery failed" in text or "device reset failed" in text:
-        # Without a callback the kernel did not even try, and after a non-fatal error the device goes on.
-        uncorrected[-1]["failed"] = not uncorrected[-1]["no_callback"]
+            errors[-1]["texts"].append(text)
+    elif CONTAINED.search(text) and not (errors and errors[-1]["severity"] == "fatal"):
+        errors.append({"severity": "fatal", "texts": [text], "recovered": False, "failed": False, "no_callback": False})
+    elif RECOVERY.search(text):
+        last = next((error for error in reversed(errors) if error["severity"] != "corrected"), {})
+        if "no error_detected callback" in text:
+            last["no_callback"] = True
+        elif "successful" in text:
+            last["recovered"] = True
+        else:
+            # Without a callback the kernel did not even try, and after a non-fatal error the device goes on.
+            last["failed"] = not last.get("no_callback")
 
 
 def _aer_severity(words):
