@@ -43,6 +43,9 @@ BAD = [
     ("sxid_nonfatal", "degraded", "nvidia-nvswitch3: SXid (PCI:0000:04:00.0): 22013, Non-fatal, Link 44 Minion Link DLREQ interrupt"),
     ("nic", "failed", "mlx5_core 0000:0d:00.0: poll_health:801:(pid 0): device's health compromised - reached miss count"),
     ("nic_recovered", "degraded", "mlx5_core 0000:65:00.0 eth0: NETDEV WATCHDOG: CPU: 5: transmit queue 0 timed out 5032 ms"),
+    ("mce", "failed", "SError Interrupt on CPU12, code 0x00000000be000011 -- SError"),
+    ("hung_task", "degraded", "INFO: task kworker/u64:3:1234 blocked in I/O wait for more than 122 seconds."),
+    ("kernel_bug", "failed", "Internal error: synchronous external abort: 0000000096000410 [#1] SMP"),
     ("kernel_bug", "failed", "BUG: kernel NULL pointer dereference, address: 0000000000000008"),
 ]
 

@@ -32,11 +32,12 @@ LINES = {
         r"|BTRFS:? (?:error|critical)|BTRFS: .*forced readonly"
     ),
     "hung_task": re.compile(
-        r"INFO: task .+ blocked (?:in I/O wait )?for more than \d+ seconds|BUG: soft lockup|hard LOCKUP|rcu.*detected stall|BUG: workqueue lockup"
+        r"INFO: task .+ blocked (?:in I/O wait )?for more than \d+ seconds|BUG: soft lockup|hard LOCKUP|rcu.*detected stall"
+        r"|BUG: workqueue lockup"
     ),
     "kernel_bug": re.compile(
-        r"kernel BUG at|BUG: unable to handle|BUG: kernel NULL pointer|Unable to handle kernel |BUG: Bad page state|Oops: |Internal error: .*\[#\d+\]"
-        r"|general protection fault, |Kernel panic"
+        r"kernel BUG at|BUG: unable to handle|BUG: kernel NULL pointer|Unable to handle kernel |BUG: Bad page state|Oops: "
+        r"|Internal error: .*\[#\d+\]|general protection fault, |Kernel panic"
     ),
 }
 # Every rule, in the order in which it is told.
