@@ -35,10 +35,11 @@ def check_nvlink(evidence, expect):
     links, rate = expect.get("gpu_nvlink_count"), expect.get("gpu_nvlink_min_gbps")
     if links == 0:
         return [reason("gpu.nvlink", "skipped", "not looked at", "no NVLink on this SKU")]
-    if links is None and not seen["status"]:
+    counted = any(item["counters"] for item in seen["errors"] or [])
+    if links is None and not seen["status"] and not counted:
         text = "; ".join(seen["said"]) or "nvidia-smi nvlink -s printed nothing"
         return [reason("gpu.nvlink", "skipped", text, NO_EXPECTATION)]
-    table = [Links(item, nvlink.of_gpu(seen["status"] or [], item), seen["status"] or []) for item in gpus]
+    table = [Links(item, seen["status"] or [], seen["errors"] or []) for item in gpus]
     if links is None and not any(item.active for item in table):
         nothing = _without_links(table)
         if nothing:
@@ -49,8 +50,11 @@ def check_nvlink(evidence, expect):
 class Links:
     """The links of one GPU, and what kind of GPU it is."""
 
-    def __init__(self, gpu, item, blocks):
+    def __init__(self, gpu, blocks, errors):
+        item, counted = nvlink.of_gpu(blocks, gpu), nvlink.of_gpu(errors, gpu)
         self.bus, self.gpu = gpu["bus_id"], gpu
+        # Links that have counters are there, whatever the status tells.
+        self.counted = sorted(counted["counters"]) if counted else []
         self.product = gpu["product"] or ""
         self.rates = item["links"] if item else {}
         self.unreadable = item["unreadable"] if item else []
@@ -158,9 +162,8 @@ def _all_inactive(item, links):
 def _missing(item, table, links):
     """Links that are not told at all: an answer that was cut lacks the last ones of its last GPU."""
     told = set(item.rates) | set(item.unreadable)
-    wanted = (
-        range(links) if links is not None else sorted({link for other in table if other.product == item.product for link in other.rates})
-    )
+    alike = [other for other in table if other.product == item.product]
+    wanted = range(links) if links is not None else sorted(set(item.counted).union(*(other.rates for other in alike)))
     missing = [link for link in wanted if link not in told]
     if not missing:
         return []
