@@ -62,6 +62,8 @@ class Links:
         self.all_inactive = bool(item and item["all_inactive"])
         self.no_nvlink = bool(item and item["no_nvlink"]) and not self.rates
         self.silent = not (self.rates or self.unreadable or self.all_inactive or self.no_nvlink)
+        # Its name alone, as older drivers print it for a GPU without NVLink: no answer where its links have counters.
+        self.named_only = bool(item and item["empty"]) and not self.counted
         # The block that an answer which was cut ends in.
         self.last = item is not None and item is blocks[-1]
 
@@ -80,19 +82,21 @@ class Links:
 
 def _without_links(table):
     """Return the reason for a node without an active link on any GPU; None where the answer does not tell."""
-    silent = [item for item in table if item.silent or item.unreadable]
-    if silent:
+    if any((item.silent and not item.named_only) or item.unreadable for item in table):
         return None
-    text = "; ".join(
-        sorted({"no NVLink" if item.no_nvlink else "all links inactive (no bridge, or nothing at its other end)" for item in table})
-    )
+    texts = {
+        "no NVLink" if item.no_nvlink else "no link told" if item.silent else "all links inactive (no bridge, or nothing at its other end)"
+        for item in table
+    }
     down = [item for item in table if item.switched and not item.no_nvlink and not item.in_mig_mode]
     if len(down) > 1:
         # A single GPU of such a board is a virtual machine's only one. Several are of one board, so their links should be up.
         names = ", ".join(item.bus for item in down)
         remedy = "where the board has NVSwitches: %s; where it has none, set gpu_nvlink_count to 0 for this SKU" % FABRIC
-        return reason("gpu.nvlink", "incomplete", "%s have all links inactive" % names, "links between GPUs of one board", remedy)
-    return reason("gpu.nvlink", "skipped", "%s on %d GPUs" % (text, len(table)), NO_EXPECTATION)
+        return reason(
+            "gpu.nvlink", "incomplete", "%s have all links inactive, or tell none" % names, "links between GPUs of one board", remedy
+        )
+    return reason("gpu.nvlink", "skipped", "%s on %d GPUs" % ("; ".join(sorted(texts)), len(table)), NO_EXPECTATION)
 
 
 def _remedy(table, expect, flag):

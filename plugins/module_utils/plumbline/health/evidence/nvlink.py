@@ -22,7 +22,9 @@ COUNTER = re.compile(r"(.*\S)\s*:\s*(.*)")
 ERRORS = re.compile(r"(?!FEC|Raw)[A-Za-z][A-Za-z ]*(?:Errors?|discards|recovery (?:successful|failed) events)", re.IGNORECASE)
 RATES = re.compile(r"(?:Effective|Symbol) BER", re.IGNORECASE)
 ALL_INACTIVE = "all links are inactive"
-NO_NVLINK = re.compile(r"not have or support nvlink|nvlink (?:is )?not supported|not support(?:ed)? nvlink|no nvlink", re.IGNORECASE)
+NO_NVLINK = re.compile(
+    r"not have or support nvlink|nvlink (?:is )?not supported|not support(?:ed)? nvlink|no nvlink|nvlink.*: not supported", re.IGNORECASE
+)
 
 
 def collect(tool, timeout_s=60):
@@ -34,7 +36,7 @@ def collect(tool, timeout_s=60):
         except nvidia.NvidiaError as error:
             seen["said"].append(str(error))
             continue
-        if code != 0:
+        if code not in (0, 14):  # 14: a corrupted InfoROM, which nvidia-smi says of every call; the links are told
             said = " ".join((stderr.strip() or stdout.strip() or "no message").split())[:200]
             seen["said"].append("nvidia-smi nvlink %s ended with %d: %s" % (flag, code, said))
             continue
@@ -65,9 +67,10 @@ def _rows(lines):
 
 
 def parse_status(text):
-    """Return ``[{"index", "uuid", "links": {link: GB/s}, "unreadable": [link, ...], "all_inactive", "no_nvlink"}]``.
+    """Return ``[{"index", "uuid", "links": {link: GB/s}, "unreadable": [link, ...], "all_inactive", "no_nvlink", "empty"}]``.
 
-    An inactive link has 0, a link whose text is neither is ``unreadable``, an empty text is ``[]``.
+    An inactive link has 0, a link whose text is neither is ``unreadable``, an empty text is ``[]``. An ``empty`` block, a name
+    alone, is what older drivers print for a GPU without NVLink.
     """
     gpus = []
     for gpu, lines in blocks(text):
@@ -87,6 +90,7 @@ def parse_status(text):
                 unreadable=sorted(unreadable),
                 all_inactive=ALL_INACTIVE in said.lower(),
                 no_nvlink=bool(NO_NVLINK.search(said)),
+                empty=not said.strip(),
             )
         )
     return gpus
