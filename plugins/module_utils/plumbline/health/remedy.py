@@ -18,6 +18,7 @@ BY_CHECK = {
     "gpu.ecc": ("reset_gpu", "NHC2019"),
     "gpu.remap": ("reset_gpu", "NHC2007"),
     "gpu.recovery_action": ("reset_gpu", "NHC2001"),
+    "gpu.inforom": ("replace", "NHC2008"),
     "gpu.throttle": ("replace", "NHC2017"),
     "gpu.nvlink": ("reset_gpu", "NHC2016"),
     "gpu.fabric": ("reboot", "NHC2016"),
