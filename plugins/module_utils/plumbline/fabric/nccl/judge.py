@@ -118,7 +118,7 @@ def judge_completeness(measurement, results):
             if run["what"] == "sweep":
                 left = [size for size in left if size <= limit]
         missing += left
-        problems += result["problems"]
+        problems += result["problems"] + _surplus(run, result)
     if reduced:
         measurement.add(
             "collective.memory", "degraded", f"the test reduced the largest message to {min(reduced)} bytes: not enough GPU memory",
@@ -138,6 +138,23 @@ def judge_completeness(measurement, results):
             "run the fact's command by hand and compare with the formats in docs/fabric.md",
         )  # fmt: skip
     transport.judge_warnings(measurement, [text for _run, result in results for text in result["warnings"]], "collective.warnings")
+
+
+def _surplus(run, result):
+    """Return what is wrong with rows that nobody asked for: another process wrote them, and which number is this run's is not known.
+
+    A size may have rows of several types and operations (``-d all``, ``-o all``). A test that was short of memory measures its limit.
+    """
+    found = {}
+    for item in result["rows"]:
+        if not (result["reduced_max_bytes"] and item["size_bytes"] <= result["reduced_max_bytes"]):
+            key = (item["size_bytes"], item.get("type"), item.get("redop"), item.get("root"))
+            found[key] = found.get(key, 0) + 1
+    return [
+        f"{count} row(s) of {key[0]} bytes where {run['sizes'].count(key[0])} were asked for"
+        for key, count in found.items()
+        if run["sizes"] and count > run["sizes"].count(key[0])
+    ]
 
 
 def judge_values(measurement, op, results):
