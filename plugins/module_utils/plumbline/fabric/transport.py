@@ -27,12 +27,12 @@ NEXT = re.compile(r"\s*(?:\|\s*)?(?:\[[\d-]+ [\d:.]+\] )?\S+:\d+:\d+ (?:\[-?\d+\
 TAG = re.compile(r"\[(?:[\w.-]+@)?\d+,\d+\](?:<\w+>)?:?")
 # What Ray puts around a worker's line: colours, and behind it how often it came.
 RAY = re.compile(r"\x1b\[[0-9;]*m|\s*\[repeated \d+x across cluster\].*")
-DEVICE = re.compile(r"\[\d+\]\s*([\w.+-]+:\d+(?::\d*)*/\w+)")
+DEVICE = re.compile(r"\[(\d+)\]\s*([\w.+-]+:\d+(?::\d*)*/\w+)")
 VIA = re.compile(r"via (NET/[\w .-]+?/\d+\S*|COLLNET/[\w .-]+?/\d+\S*|P2P/\S+(?: pointer)?|SHM\S*)")
 VERSION = re.compile(r"NCCL version:? ?(\d+\.\d+(?:\.\d+)?(?:[+-][\w.]*\w)?)")
 # Plugins that carry InfiniBand verbs under another name: those of HPC-X (IBext, IBext_v6 to _v8, the UCX ones open the same ports).
 VERBS = re.compile(r"(?:IB|IBext(?:_v\d+)?|UCX(?:[-_]\w+)*|NCCL RDMA Plugin.*)$")
-OTHER_NAMES = {"efa": "libfabric", "ofi": "libfabric", "aws libfabric": "libfabric", "gib": "ib"}
+OTHER_NAMES = {"efa": "libfabric", "ofi": "libfabric", "aws libfabric": "libfabric"}
 
 # Warnings of a run that tell of hardware: an event of a port or a device, a completion with an error, a call of the verbs that failed.
 EVENT = re.compile(r"async (?:fatal |error )?event ?: ?(.*)", re.I)
@@ -103,8 +103,10 @@ class Log:
         self.found = {
             "nccl_version": None, "networks": [], "devices": [], "interfaces": [], "channels": {}, "nvls_channels": None,
             "ranks": None, "nodes": None, "ib_absent": False, "failed_plugins": [], "environment": {}, "warnings": [],
-            "evidence": [],
+            "evidence": [], "link_layers": [],
         }  # fmt: skip
+        # Which link a device's number has (nodes may count differently: then it is not known), and which numbers carried data.
+        self.links, self.numbers = {}, set()
 
     def keep(self, line):
         """Keep a line that decides, once."""
@@ -128,13 +130,17 @@ class Log:
         """Read one message."""
         via = VIA.search(line)
         if via:
+            number = re.match(r"NET/([^/]+)/(\d+)", via.group(1))
+            if number and family(number.group(1)) == "IB":
+                self.numbers.add(int(number.group(2)))
             self._channel(channel(via.group(1)), line)
         elif re.match(r"NET/\S+ ?: No device found", line):
             self.found["ib_absent"] = True
             self.keep(line)
         elif re.match(r"NET/(?:IB|UCX)\S* ?: Using", line):
-            for name in DEVICE.findall(line.split("; OOB")[0]):
+            for number, name in DEVICE.findall(line.split("; OOB")[0]):
                 self.add("devices", name)
+                self.links.setdefault(int(number), set()).add(name.rpartition("/")[2])
             self.keep(line)
         elif re.match(r"NET/Socket ?: Using \[", line):
             for name in re.findall(r"\[\d+\]([^:\s]+):", line):
@@ -164,7 +170,8 @@ def parse(text):
     """Return what NCCL's log lines in ``text`` say; other lines and prefixes (mpirun's, vLLM's, Ray's) do not disturb.
 
     ``networks`` are the names after "Using network", ``devices`` those of NET/IB, ``channels`` counts the ways of
-    channels, ``evidence`` holds the lines that decide, each once, without host and process.
+    channels, ``link_layers`` are those of the devices that channels name by number, ``evidence`` holds the lines that decide, each
+    once, without host and process.
     """
     log = Log()
     for level, line in messages(text):
@@ -173,6 +180,8 @@ def parse(text):
         else:
             log.info(line)
     log.found["nccl_version"] = _version(text)
+    known = [log.links[number] for number in sorted(log.numbers & set(log.links)) if len(log.links[number]) == 1]
+    log.found["link_layers"] = sorted(set().union(*known)) if known else []
     return log.found
 
 
@@ -229,6 +238,9 @@ def verdict(found):
     chosen = {named(name) for name in found["networks"]}
     ways = [way for way in found["channels"] if way.startswith(("NET/", "COLLNET/"))]
     between = {named(way.split("/")[1]) for way in ways if way.startswith("NET/")}
+    if "IB" in between and "RoCE" in found.get("link_layers", ()):
+        # By their numbers, channels went over an Ethernet port though InfiniBand ports are there too.
+        between = between - {"IB"} | set(found["link_layers"])
     inside = sorted({way for way in found["channels"] if not way.startswith(("NET/", "COLLNET/"))})
     if found["nvls_channels"]:
         inside.append("NVLS")

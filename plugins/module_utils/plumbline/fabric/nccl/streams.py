@@ -12,7 +12,7 @@ import re
 
 TAG = re.compile(r"\[(?:[\w.-]+@)?\d+,\d+\](?:<\w+>)?:?[ \t]?")
 STAMP = re.compile(
-    r"(?:\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?:?[ \t]"
+    r"(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?:?[ \t]"
     r"|(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}(?:<\w+>)?:[ \t]?)"
 )
 # Labels that other words could look like. They count only where the lines of the tests themselves, which start with #, carry them.
@@ -20,7 +20,9 @@ LABELS = (
     re.compile(r"\[\d+\][ \t]?"),
     re.compile(r"[ \t]*\d+:[ \t]"),
     re.compile(r"(?![\d#])[\w.-]+:[ \t]"),
-    re.compile(r"[\w.-]+[ \t]+\|[ \t]?"),
+    re.compile(r"[\w.-]*[ \t]*\|[ \t]?"),  # docker compose, log viewers
+    re.compile(r"\[(?:rank|default)\d+\]:?[ \t]?|\[[\w.-]+/[\w./-]+\][ \t]?"),  # torchrun; kubectl logs --prefix
+    re.compile(r"\((?:\w+ )?pid=\d+[^)]*\)[ \t]?"),  # Ray
 )
 BRACKET = LABELS[0]
 # What may stand before a bracket label inside a line: the pieces of a row and nothing else.
@@ -32,7 +34,7 @@ def label_of(lines):
     bare = sum(line.startswith("#") for line in lines)
     best, pattern = 0, None
     for label in LABELS:
-        count = sum(bool(match) and line.startswith("#", match.end()) for line in lines for match in [label.match(line)])
+        count = sum(bool(match) and _unstamped(line[match.end() :]).startswith("#") for line in lines for match in [label.match(line)])
         if count > best:
             best, pattern = count, label
     return pattern if best > bare else None
