@@ -46,6 +46,7 @@ ALARM = re.compile(
     r"|link (?:is )?down|uncorrectable|ECC error|Cuda failure.*(?:ECC|uncorrectable|NVLink|hardware)",
     re.I,
 )
+TAIL_LENGTH = 400  # characters that hold it
 EVIDENCE_LINES = 8
 EVIDENCE_SHARE = 0.5  # of the computed traffic; in-network reduction halves what an all-reduce sends
 
@@ -82,7 +83,9 @@ def messages(text):
         for place, mark in enumerate(marks):
             last = place + 1 == len(marks)
             message = line[mark.end() : None if last else marks[place + 1].start()]
-            item = (mark.group(1), RAY.sub("", message if last else NEXT.sub("", message)).strip())
+            if not last:  # the other line's beginning is at the end: host, process, device
+                message = message[:-TAIL_LENGTH] + NEXT.sub("", message[-TAIL_LENGTH:])
+            item = (mark.group(1), RAY.sub("", message).strip())
             if item not in mine:
                 mine.append(item)
         found += mine
@@ -198,6 +201,7 @@ def _init(found, line):
 
 def alarm(warning):
     """Return what a warning says of hardware: ``fatal``, ``error``, or None where it says nothing of it."""
+    warning = warning[:300]
     event = EVENT.search(warning)
     if event:
         name = event.group(1).lower()

@@ -47,8 +47,8 @@ def streams(text):
     found = {}
     for line in lines:
         for name, piece in _pieces(line, label):
-            found[name] = found.get(name, "") + piece
-    return list(found.values())
+            found.setdefault(name, []).append(piece)
+    return ["".join(pieces) for pieces in found.values()]
 
 
 def _unstamped(line):
