@@ -21,6 +21,7 @@ STAMP = (re.compile(r"\d{4}-\d\d-\d\d$"), re.compile(r"\d\d:\d\d:\d\d$"))
 # A line of nothing but what a row's columns can hold, three of them or more.
 COLUMNS = re.compile(r"\s*(?:(?:-?[\d.,]+(?:e[+-]?\d*)?|N/A|-?nan|-?inf|-)(?:\s+|$)){3,}$")
 BLANK_HALF = 33
+WIDEST = 12  # characters of a column: times are printed in 7, bandwidths and counts in 6, and a count has up to 12 (1.23457e+06)
 UNKNOWN = "a row with unknown columns or values that cannot be read: "
 PLACES = ("out_of_place", "in_place")
 
@@ -49,6 +50,8 @@ def _range(token):
 
 def _readable(half):
     """Return whether each column of a half holds what belongs there."""
+    if any(len(token) > WIDEST for token in half):
+        return False
     whole = half[3] == "N/A" or (NUMBER.match(half[3]) is not None and float(half[3]) == int(float(half[3])))
     return whole and all(NUMBER.match(token) and math.isfinite(float(token)) for token in half[:3] + half[4:])
 
