@@ -36,6 +36,7 @@ lint: setup
 	ansible-lint --profile production --offline --strict
 
 unit: setup
+	-@VENV=$(VENV) tests/fuzz/python39.sh --get > /dev/null
 	python -m pytest tests/unit tests/cases tests/fuzz
 
 integration: setup

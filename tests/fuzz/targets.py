@@ -312,9 +312,8 @@ class Config(Documents):
         return ""
 
 
-TARGETS = {
-    target.kind: target
-    for target in (
-        _simple("clocks", NvidiaError), _simple("kmsg"), _simple("perftest"), _simple("transport"), Bench, Cause, Config, Gpu, Ib, Journal, Metrics, Nccl, Nhc, Pairs, Startup,
-    )
-}  # fmt: skip
+KINDS = (
+    _simple("clocks", NvidiaError), _simple("kmsg"), _simple("perftest"), _simple("transport"),
+    Bench, Cause, Config, Gpu, Ib, Journal, Metrics, Nccl, Nhc, Pairs, Startup,
+)  # fmt: skip
+TARGETS = {target.kind: target for target in KINDS}

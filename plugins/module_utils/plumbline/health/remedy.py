@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from .evidence import nhc_faults
 from .evidence.nhc_log import NO_FAULT, fault_codes
 
 # From least to most.
@@ -57,29 +58,8 @@ XIDS = {
     95: ("reset_gpu", "NHC2011"), 119: ("reset_gpu", "NHC2001"), 120: ("reset_gpu", "NHC2001"), 140: ("reset_gpu", "NHC2019"),
 }  # fmt: skip
 OTHER_XID = ("reboot", "NHC2001")
-# Faults that Azure NHC names and that a reset or a reboot may mend; every other one takes another node. 2011 to 2014 stand for an XID.
-BY_FAULT = {
-    "NHC2007": "reset_gpu", "NHC2011": "reset_gpu", "NHC2012": "reset_gpu", "NHC2013": "reboot", "NHC2014": "reset_gpu",
-    "NHC2015": "reboot", "NHC2016": "reset_gpu",
-}  # fmt: skip
-# Words of NHC's errors without a fault code, and of those whose code says less than their words: check, words, class, code.
-NHC_WORDS = (
-    ("nhc.check_nvlink_status", "nvlinks inactive", "reset_gpu", "NHC2016"),
-    ("nhc.check_nvlink_status", "Failed to get NVLINK status", "reboot", "NHC2016"),
-    ("nhc.check_hw_ib", "No IB port", "reboot", "NHC2004"),
-    ("nhc.check_hw_eth", "not detected", "reboot", "NHC2001"),
-    ("nhc.check_hw_cpuinfo", "does not match expected", "replace", "NHC2001"),
-    ("nhc.check_hw_physmem", "less than minimum", "replace", "NHC2001"),
-    # Mended on the node, or in the conf: more than the size has, or swap that somebody switched on.
-    ("nhc.check_hw_physmem", "greater than maximum", "none", None),
-    ("nhc.check_hw_swap", "SWAP size", "none", None),
-    ("nhc.check_gpu_ecc", "Row remap error", "replace", "NHC2007"),
-    ("nhc.check_gpu_ecc", "Row remap uncorrectable error count is too high", "replace", "NHC2007"),
-    ("nhc.check_ib_bw_gdr", "could not determine NUMA node", "reboot", "NHC2002"),
-    ("nhc.check_gpu_bw", "No GPUs found", "reboot", "NHC2009"),
-    ("nhc.check_gpu_bw", "with error code 124", "reboot", "NHC2015"),
-    ("nhc.check_nccl_allreduce", "No GPUs found", "reboot", "NHC2009"),
-)
+# Faults that Azure NHC names and that a reset or a reboot may mend; every other one takes another node.
+BY_FAULT = {"NHC2007": "reset_gpu", "NHC2015": "reboot", "NHC2016": "reset_gpu"}
 
 REMEDY = {
     "reset_gpu": "nvidia-smi --gpu-reset -i <address>, with nothing running on it; if it comes back, replace the node",
@@ -102,21 +82,15 @@ def classify(item):
         found = [XIDS.get(number, OTHER_XID) for number in numbers] or [OTHER_XID]
         return max(found, key=lambda pair: CLASSES.index(pair[0]))
     if check.startswith("nhc.") and check not in BY_CHECK:
-        return _classify_nhc(check, seen)
+        quoted = nhc_faults.quoted_xids(check, seen)
+        if quoted:
+            return classify(dict(item, check="kernel_log.xid", seen=quoted))
+        codes = sorted(set(fault_codes(seen)) - {NO_FAULT})
+        found = nhc_faults.by_words(check, seen) or [(BY_FAULT.get(code, "replace"), code) for code in codes]
+        return max(found, key=lambda pair: CLASSES.index(pair[0]), default=("reboot", None))
     found = [BY_CHECK.get(check, ("none", None))]
     found += [(kind, code) for name, words, kind, code in WORSE if name == check and words in seen]
     return max(found, key=lambda pair: (CLASSES.index(pair[0]), found.index(pair)))
-
-
-def _classify_nhc(check, seen):
-    """Return ``(class, fault code)`` of an ERROR of NHC: by the XID it quotes, by its words, by its fault code."""
-    numbers = re.findall(r"\bXid \([^)]*\): (\d+)", seen)
-    if check == "nhc.check_gpu_xid" and numbers:
-        return classify({"status": "failed", "check": "kernel_log.xid", "seen": ", ".join("XID %s" % number for number in numbers)})
-    found = [(kind, code) for name, words, kind, code in NHC_WORDS if name == check and words in seen]
-    if not found:
-        found = [(BY_FAULT.get(code, "replace"), code) for code in sorted(set(fault_codes(seen)) - {NO_FAULT})]
-    return max(found, key=lambda pair: CLASSES.index(pair[0]), default=("reboot", None))
 
 
 def remediation(reasons, physical_host):
