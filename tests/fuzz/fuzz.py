@@ -20,7 +20,7 @@ import types
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 10
+LIMIT_S = 5  # of the processor: a machine that is busy with other things breaks no rule
 MOST_SHOWN = 5
 
 
@@ -38,13 +38,13 @@ class Late(BaseException):
 
 
 def _late(_signal, _frame):
-    raise Late("no answer within %d s" % LIMIT_S)
+    raise Late("no answer within %d s of the processor" % LIMIT_S)
 
 
 def one(target, rng):
     """Make one text, read it, and return ``(what was done, what rule it broke or "")``."""
     damaged = target.damaged(rng)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+    signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
     try:
         broke = target.broke(damaged)
     except target.raises:
@@ -52,7 +52,7 @@ def one(target, rng):
     except (Exception, Late):
         broke = traceback.format_exc(limit=-4)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return damaged, broke
 
 
@@ -82,7 +82,7 @@ def main(arguments=None):
     stand_in()
     from targets import TARGETS
 
-    signal.signal(signal.SIGALRM, _late)
+    signal.signal(signal.SIGPROF, _late)
     print("Python %s" % sys.version.split()[0])
     broken = [run(TARGETS[kind](), asked.seed, asked.count, asked.show) for kind in asked.kind or sorted(TARGETS)]
     return 1 if any(broken) else 0
