@@ -1,7 +1,6 @@
 """What is fuzzed: each kind of case by its driver, and the readers of a server's words; where each format ends.
 
-A target makes damaged inputs from its seeds and says whether reading one broke a rule. ``raises`` are the errors that its reader
-documents.
+A target makes damaged inputs from its seeds, says whether reading one broke a rule, and which errors its reader documents.
 """
 
 from __future__ import annotations
@@ -130,15 +129,18 @@ class Cases:
         if then is not None:
             changed = self.change(then, rng, changed)
         case = case._replace(parts=dict(case.parts, **{part: changed}))
-        early = shorter is not None and case.name in self.good and self.is_early(part, text, shorter)
+        early = shorter is not None and case.name in self.good and self.is_early(case, part, text, shorter)
         names = how.__name__ + ("" if then is None else ", " + then.__name__)
         return Damaged(case.name, "%s of %s" % (names, part), changed, case, early)
 
     def change(self, how, rng, text):
         return how(rng, text)
 
-    def is_early(self, part, text, length):
-        """Tell whether ``text`` cut to ``length`` lost its end mark."""
+    def documented(self, error):
+        return isinstance(error, self.raises)
+
+    def is_early(self, case, part, text, length):
+        """Tell whether ``text``, a part of ``case``, lost its end mark when it was cut to ``length``."""
         end = ENDS.get((self.kind, part))
         place = end(text) if end else None
         return place is not None and length < place
@@ -157,9 +159,10 @@ class Gpu(Cases):
     def fits(self, case):
         return "tool" not in case.parts and super().fits(case)
 
-    def is_early(self, part, text, length):
-        # Without NVLink in the SKU and in the XML nothing is owed of these two.
-        return super().is_early(part, text, length)
+    def is_early(self, case, part, text, length):
+        # Where NVLink is not judged nothing is owed of these two.
+        unjudged = part != "xml" and case.params.get("nvlink") is False
+        return not unjudged and super().is_early(case, part, text, length)
 
 
 class Nhc(Cases):
@@ -206,9 +209,23 @@ class Pairs(Cases):
 class Journal(Cases):
     kind = "journal"
 
-    def is_early(self, part, text, length):
-        # A line that is not whole, or none at all: whole lines that are fewer are a shorter journal.
-        return part == "journal" and 0 < length < len(text.rstrip("\n")) and text[length - 1] != "\n" and text[length] != "\n"
+    def is_early(self, case, part, text, length):
+        # A line that is not whole: whole lines that are fewer are a shorter journal. A whole ring buffer stands in for a broken journal.
+        return (
+            part == "journal"
+            and "ring" not in case.parts
+            and 0 < length < len(text.rstrip("\n"))
+            and text[length - 1] != "\n"
+            and text[length] != "\n"
+        )
+
+
+class Kmsg(Cases):
+    kind = "kmsg"
+
+    def documented(self, error):
+        # What journalctl answers is refused as a whole where it is no JSON (evidence/kernel_log.py).
+        return isinstance(error, ValueError) and str(error).startswith("journalctl answered")
 
 
 def _simple(name, *raises):
@@ -218,7 +235,8 @@ def _simple(name, *raises):
 class Texts:
     """Readers of a text of a server; ``seeds`` are ``(name, text)``."""
 
-    raises = ()
+    def documented(self, error):
+        return False
 
     def __init__(self):
         self.seeds = [(path.name, text_of(path)[:MOST]) for pattern in self.patterns for path in sorted(ROOT.glob(pattern))]
@@ -262,7 +280,8 @@ class Metrics(Texts):
 class Documents:
     """Readers of a JSON document; ``seeds`` are ``(name, value)``."""
 
-    raises = ()
+    def documented(self, error):
+        return False
 
     def __init__(self):
         paths = [path for pattern in self.patterns for path in sorted(ROOT.glob(pattern)) if path.stat().st_size < MOST]
@@ -313,7 +332,7 @@ class Config(Documents):
 
 
 KINDS = (
-    _simple("clocks", NvidiaError), _simple("kmsg"), _simple("perftest"), _simple("transport"),
+    _simple("clocks", NvidiaError), Kmsg, _simple("perftest"), _simple("transport"),
     Bench, Cause, Config, Gpu, Ib, Journal, Metrics, Nccl, Nhc, Pairs, Startup,
 )  # fmt: skip
 TARGETS = {target.kind: target for target in KINDS}
