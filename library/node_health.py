@@ -15,19 +15,17 @@ description:
 options:
   sku:
     description:
-      - Name in O(skus), or V(auto). With V(auto) the Azure instance metadata is asked for the size, but only on a
+      - Name in O(skus), whatever its case, or V(auto). With V(auto) the Azure instance metadata is asked for the size, but only on a
         machine whose DMI chassis asset tag is Azure's; elsewhere V(generic) is used.
       - An SKU that is not in O(skus) is judged by V(generic) and the fact is C(incomplete).
     type: str
     default: auto
   skus:
-    description: Expected values by SKU; the keys are in C(module_utils/plumbline/health_expect.py).
+    description:
+      - What is known of each SKU, by section and key. The node may have to say which SKU it is, so all of them are given.
+      - Read are the sections C(health), C(gpu), C(ib) and C(nhc); the keys are in C(module_utils/plumbline/health/expect.py).
     type: dict
     required: true
-  expect:
-    description: Expected values that replace those of the SKU, key by key.
-    type: dict
-    default: {}
   paths:
     description: Where space, inodes and a real write are checked; a path that is not there yet is judged at its parent.
     type: list
@@ -93,7 +91,7 @@ EXAMPLES = r"""
 - name: Judge this node
   node_health:
     sku: Standard_ND96isr_H100_v5
-    skus: "{{ node_health_skus }}"
+    skus: "{{ __sku_table }}"
     paths: [/, /var/lib/plumbline]
     address: "{{ ansible_host }}"
 """
@@ -119,7 +117,7 @@ from ansible.module_utils.plumbline.health import remedy as health_remedy
 from ansible.module_utils.plumbline.health.collect import collect
 from ansible.module_utils.plumbline.health.evidence import azure as azure_evidence
 from ansible.module_utils.plumbline.health.evidence import nhc_conf, nhc_run
-from ansible.module_utils.plumbline.machine import infiniband
+from ansible.module_utils.plumbline.machine import infiniband, sku
 
 
 def azure_nhc(given, chosen, expect, check_mode):
@@ -153,7 +151,6 @@ def main():
         argument_spec={
             "sku": {"type": "str", "default": "auto"},
             "skus": {"type": "dict", "required": True},
-            "expect": {"type": "dict", "default": {}},
             "paths": {"type": "list", "elements": "path", "default": ["/"]},
             "address": {"type": "str"},
             "clock_samples": {"type": "list", "elements": "dict", "default": [], "options": sample},
@@ -170,7 +167,6 @@ def main():
     )
     given = module.params
     wrong = [text for name in sorted(given["skus"]) for text in health_expect.problems(name, given["skus"][name])]
-    wrong += health_expect.problems("(node_health_expect)", given["expect"])
     if health_expect.FALLBACK not in given["skus"]:
         wrong.append("skus has no %r, by which an unknown SKU is judged" % health_expect.FALLBACK)
     if not given["paths"]:
@@ -181,16 +177,16 @@ def main():
         module.fail_json(msg="node_health: " + "; ".join(wrong))
 
     measurement = Measurement("health", "node", command="node_health")
-    asked = given["sku"] == health_expect.AUTO
+    asked = sku.plain(given["sku"]) == sku.AUTO
     azure = azure_evidence.azure_vm_size(given["root"]) if asked else None
     chosen = health_expect.choose(given["sku"], given["skus"], azure)
-    expect = dict(chosen["expect"], **given["expect"])
+    expect = chosen["expect"]
     measurement.add(
         "sku",
         "healthy" if chosen["known"] else "incomplete",
         chosen["seen"],
         "known" if chosen["known"] else "one of %s" % ", ".join(sorted(given["skus"])),
-        None if chosen["known"] else "set node_health_sku, or add the SKU to roles/node_health/vars/main/skus.yml",
+        None if chosen["known"] else "set sku_name, or add the SKU to sku_overrides",
     )
     evidence = collect(
         given["paths"],

@@ -57,7 +57,7 @@ options:
     type: float
     default: 0
   hbm_read_known:
-    description: Measured rates by the name that nvidia-smi prints, each with C(gbps) and C(source).
+    description: Measured rates by the name that nvidia-smi prints, each with C(hbm_read_gbps) and C(source).
     type: dict
     default: {}
   context: {description: "What to note beside the numbers (addresses, link rate).", type: dict, default: {}}

@@ -9,6 +9,7 @@ description:
   - Runs on the controller and touches no node. Fails with all problems that it found, so that all can be mended in one go.
   - Reads the group C(nodes), the addresses and ports of its hosts, and the variables of serving (C(vllm_serve_layouts),
     C(vllm_serve_runtime), C(vllm_serve_image), C(vllm_serve_image_pull)) as the first node has them.
+  - Names variables of any node that nothing reads any more, with their successors.
 options:
   expected_nodes:
     description: How many nodes there must be; V(0) accepts any number but none.
@@ -79,6 +80,7 @@ class ActionModule(ControllerAction):
         variables = hostvars[names[0]] if names else task_vars
         given = {name: variables[name] for name in SERVING if name in variables}
         found = preflight.problems(nodes, arguments["expected_nodes"], given, arguments["packages"], sys.executable)
+        found += preflight.removed_variables({name for node in names for name in hostvars[node]} | set(task_vars))
         result = {"changed": False, "problems": found, "nodes": len(nodes)}
         if found:
             count = "1 problem" if len(found) == 1 else "%d problems" % len(found)

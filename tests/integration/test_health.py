@@ -13,8 +13,8 @@ COUNTED = ("runner_on_ok", "runner_on_failed", "runner_on_skipped", "runner_on_u
 MOCK = "/opt/mock-nhc/mock-run-health-checks.sh"
 SKU = {
     "mocked": {
-        "source": "tests/integration/test_health.py", "gpu_count": 0, "clock_skew_max_ms": 2000,
-        "nhc_checks": ["check_hw_cpuinfo 2 96 96", "check_gpu_xid", "check_nccl_allreduce 460.0 1 16G"],
+        "health": {"source": "tests/integration/test_health.py", "clock_skew_max_ms": 2000}, "gpu": {"count": 0},
+        "nhc": {"checks": ["check_hw_cpuinfo 2 96 96", "check_gpu_xid", "check_nccl_allreduce 460.0 1 16G"]},
     }
 }  # fmt: skip
 SCRIPT = r"""#!/bin/sh
@@ -80,7 +80,7 @@ def mocked(lab):
     """A stand-in for NHC on the first node only."""
     lab.shell("labt1", "mkdir -p /opt/mock-nhc/conf; cat > %s <<'END'\n%s\nEND\nchmod 755 %s" % (MOCK, SCRIPT, MOCK))
     lab.shell("labt1", "printf ' * || check_gpu_xid\\n' > /opt/mock-nhc/conf/mocked.conf")
-    yield {"node_health_sku": "mocked", "node_health_skus": SKU, "node_health_nhc": "require", "node_health_nhc_script": MOCK}
+    yield {"sku_name": "mocked", "sku_overrides": SKU, "node_health_nhc": "require", "node_health_nhc_script": MOCK}
     lab.shell("labt1", "rm -rf /opt/mock-nhc /var/log/plumbline")
 
 

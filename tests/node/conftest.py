@@ -12,11 +12,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
+from ansible.module_utils.plumbline.health import expect as health_expect
+from ansible.module_utils.plumbline.machine import sku as machine_sku
+from skus import table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAB = ROOT / "inventory" / "lab" / "hosts.yml"
-SKUS = ROOT / "roles" / "node_health" / "vars" / "main" / "skus.yml"
 
 
 def pytest_configure(config):
@@ -49,8 +50,8 @@ METADATA = "http://169.254.169.254/metadata/instance/compute/vmSize?api-version=
 @pytest.fixture(scope="module")
 def sku(host, variables):
     """Return the node's SKU as node_health chooses it: the inventory's, or Azure's own word, else ``generic``."""
-    named = variables.get("node_health_sku", "auto")
-    if named != "auto":
+    named = variables.get("sku_name", machine_sku.AUTO)
+    if machine_sku.plain(named) != machine_sku.AUTO:
         return named
     tag = host.file("/sys/class/dmi/id/chassis_asset_tag")
     if not tag.exists or tag.content_string.strip() != AZURE_TAG:
@@ -63,10 +64,9 @@ def sku(host, variables):
 @pytest.fixture(scope="module")
 def expect(sku, variables):
     """Return what the node's SKU expects, with what the inventory adds and replaces."""
-    skus = dict(yaml.safe_load(SKUS.read_text())["__node_health_skus"], **variables.get("node_health_skus", {}))
-    known = {name.lower(): data for name, data in skus.items()}
-    assert sku.lower() in known, f"no expected values for SKU {sku}: add it to node_health_skus"
-    return dict(known[sku.lower()], **variables.get("node_health_expect", {}))
+    known, entry = machine_sku.find(table(variables.get("sku_overrides")), sku)
+    assert known, f"no expected values for SKU {sku}: add it to sku_overrides"
+    return health_expect.expectations(entry)
 
 
 @pytest.fixture(scope="module")

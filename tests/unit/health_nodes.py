@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 
-import yaml
+from ansible.module_utils.plumbline.health import expect as health_expect
 from ansible.module_utils.plumbline.health.checks import nhc as nhc_check
 from ansible.module_utils.plumbline.health.evidence import azure, devices, infiniband, nhc_log, nvlink
 from ansible.module_utils.plumbline.health.evidence.kernel_log import as_evidence
 from ansible.module_utils.plumbline.health.verdict import assess
 from ansible.module_utils.plumbline.machine import nvidia
 from project import ROOT
+from skus import table
 
 CAPTURES = ROOT / "tests" / "captures"
 COMPOSED = CAPTURES / "composed"
-SKUS = yaml.safe_load((ROOT / "roles/node_health/vars/main/skus.yml").read_text())["__node_health_skus"]
-H100 = SKUS["Standard_ND96isr_H100_v5"]
+SKUS = table()
+H100 = health_expect.expectations(SKUS["Standard_ND96isr_H100_v5"])
+H200 = health_expect.expectations(SKUS["Standard_ND96isr_H200_v5"])
 LOG = (COMPOSED / "nhc.nd96isr_h100_v5.log").read_text()
 NVLINK_S = (COMPOSED / "nvidia-smi.nvlink_s.h100.txt").read_text()
 NVLINK_E = (COMPOSED / "nvidia-smi.nvlink_e.h100.txt").read_text()

@@ -116,7 +116,7 @@ def test_an_empty_log_says_nothing():
 
 
 def test_read_rates_are_those_that_were_measured():
-    known = {"NVIDIA H200": {"gbps": 4322, "source": "measured"}}
+    known = {"NVIDIA H200": {"hbm_read_gbps": 4322, "source": "measured"}}
     assert hbm.context(["NVIDIA H200"], 0, known) == {"gpu_name": "NVIDIA H200", "hbm_read_gbps": 4322, "hbm_read_source": "measured"}
     assert hbm.context(["NVIDIA B200"], 0, known)["hbm_read_gbps"] is None
     assert hbm.context(["NVIDIA H200", "NVIDIA H100"], 0, known)["gpu_name"] is None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+import yaml
 from action_run import run_action
 from ansible.module_utils.plumbline.controller import preflight
 from module_run import run_module
+from project import ROOT
 
 NODES = [{"name": f"lab{number}", "address": f"10.98.0.{number}", "port": 22} for number in (1, 2, 3)]
 GOOD = {"name": "pp2_across", "tp": 1, "pp": 2, "nodes": 2, "executor": "ray"}
@@ -111,6 +115,16 @@ def test_action_reads_addresses_and_the_image_off_the_nodes():
     assert wrong["failed"] and "expected" in wrong["msg"]
 
 
+def test_action_names_variables_that_nothing_reads_any_more():
+    last = given(NODES)
+    last["hostvars"]["lab3"]["node_health_sku"] = "standard_nd96isr_h100_v5"
+    bad = run_action("preflight_check", {}, last)
+    assert bad["failed"] and bad["problems"] == ["node_health_sku is no longer read: use sku_name (roles/sku/README.md)"]
+    # Given on the command line, where there may be no node yet.
+    without = {"groups": {}, "hostvars": {}, "fabric_baseline_link_sku": "x"}
+    assert "fabric_baseline_link_sku is no longer read" in run_action("preflight_check", {}, without)["problems"][-1]
+
+
 def test_node_python(capsys):
     import preflight_node
 
@@ -129,3 +143,22 @@ def test_images_are_pinned_by_digest_or_on_the_nodes_already():
     assert "not pinned" in preflight.image_problems("docker", "vllm/vllm-openai:latest", "missing")[0]
     assert "not set" in preflight.image_problems("docker", "", "never")[0]
     assert "podman" in preflight.image_problems("podman", digest, "missing")[0]
+
+
+def test_a_removed_variable_names_its_successor():
+    assert preflight.removed_variables(["ansible_host", "sku_name", "sku_overrides", "fabric_baseline_nccl_env"]) == []
+    # Given for several nodes, it is told once.
+    found = preflight.removed_variables(["node_health_sku", "fabric_baseline_nccl_thresholds", "node_health_sku"])
+    assert len(found) == 2
+    assert found[0].startswith("fabric_baseline_nccl_thresholds is no longer read: use sku_overrides: {<SKU>: {nccl: {thresholds:")
+    assert found[1] == "node_health_sku is no longer read: use sku_name (roles/sku/README.md)"
+
+
+def test_what_is_called_removed_is_read_by_no_role():
+    defaults = [yaml.safe_load(path.read_text()) or {} for path in (ROOT / "roles").glob("*/defaults/main.yml")]
+    assert set(preflight.REMOVED).isdisjoint(set().union(*defaults))
+    text = "".join(path.read_text() for folder in ("roles", "playbooks", "inventory") for path in (ROOT / folder).rglob("*.yml"))
+    assert [name for name in preflight.REMOVED if re.search(r"\b%s\b" % name, text)] == []
+    # Each successor is a variable of today.
+    now = set().union(*defaults)
+    assert {re.match(r"\w+", successor).group() for successor in preflight.REMOVED.values()} <= now

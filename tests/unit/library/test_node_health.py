@@ -48,9 +48,9 @@ def test_unknown_sku_is_incomplete(capsys, tmp_path):
 
 
 def test_wrong_arguments_fail(capsys):
-    result = run_module(node_health, capsys, skus={"lab": {"cpus": 2}}, expect={"gpu_count": "many"}, paths=[])
+    result = run_module(node_health, capsys, skus={"lab": {"health": {"cpus": 2}, "gpu": {"count": "many"}}}, paths=[])
     assert result["failed"]
-    for word in ("'cpus'", "gpu_count", "generic", "paths is empty"):
+    for word in ("health.cpus", "gpu.count", "generic", "paths is empty"):
         assert word in result["msg"]
 
 

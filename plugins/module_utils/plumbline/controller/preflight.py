@@ -153,3 +153,22 @@ def problems(nodes, expected, variables, packages, python):
         variables.get("vllm_serve_image_pull") or "missing",
     )
     return found + package_problems(packages, python)
+
+
+# Variables that are gone, and what takes their place. An old inventory must not lose a threshold without a word.
+REMOVED = {
+    "node_health_sku": "sku_name",
+    "node_health_skus": "sku_overrides: {<SKU>: {<section>: {<key>: …}}}",
+    "node_health_expect": "sku_overrides: {<SKU>: {<section>: {<key>: …}}}",
+    "fabric_baseline_nccl_sku": "sku_name",
+    "fabric_baseline_nccl_skus": "sku_overrides: {<SKU>: {nccl: {env: {…}, mca: {…}, transport: {…}, thresholds: {<name>: {…}}}}}",
+    "fabric_baseline_nccl_transport": "sku_overrides: {<SKU>: {nccl: {transport: {across: …, within: …}}}}",
+    "fabric_baseline_nccl_thresholds": "sku_overrides: {<SKU>: {nccl: {thresholds: {<name>: {…}}}}}",
+    "fabric_baseline_link_sku": "sku_name",
+    "fabric_baseline_link_expect": "sku_overrides: {<SKU>: {ib: {write_min_gbit_s: …, ports: […]}}}",
+}
+
+
+def removed_variables(names):
+    """Return a sentence for each of ``names`` (variables of nodes) that nothing reads any more, with its successor."""
+    return ["%s is no longer read: use %s (roles/sku/README.md)" % (name, REMOVED[name]) for name in sorted(set(names) & set(REMOVED))]

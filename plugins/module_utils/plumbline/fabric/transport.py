@@ -190,7 +190,9 @@ def judge(measurement, found, expected, nodes, ranks, check="collective.transpor
     across, within = expected.get("across"), expected.get("within")
     silent = not (found["networks"] or found["channels"])
     if not across and not within:
-        measurement.add(check, "skipped", seen + " (not judged)", None, "set what is expected: fabric_baseline_nccl_transport")
+        measurement.add(
+            check, "skipped", seen + " (not judged)", None, "set what is expected: nccl.transport of the SKU (sku_name, sku_overrides)"
+        )
         return
     if silent:
         measurement.add(

@@ -1,6 +1,12 @@
-"""What is expected of a node, per SKU: which keys there are, and which SKU a node is."""
+"""What a node's health expects of its SKU: which keys there are, and which SKU a node is.
+
+Checks read one flat mapping. The data are in sections (``roles/sku``): a key of ``gpu``, ``ib`` or ``nhc`` becomes
+``<section>_<key>``, those of ``health`` stay as they are.
+"""
 
 from __future__ import annotations
+
+from ..machine import sku
 
 NUMBER = (int, float)
 
@@ -41,66 +47,103 @@ KEYS = {
     "ib_rate_min_gbit_s": (NUMBER, "their rate, at least"),
     "ib_flaps_max": (int, "links that a port may have lost since boot (else degraded)"),
     "ib_flaps_failed_min": (int, "lost links from which the port is failed"),
+    "ib_write_min_gbit_s": (NUMBER, "what ib_write_bw writes through each port, at least: NHC's, and the one between nodes"),
     "ib_ethernet_ports": (dict, "Ethernet ports of InfiniBand-class adapters: least rate in Gbit/s by name"),
     "net_interfaces": (list, "network interfaces that must be there"),
     "nvme_count": (int, "NVMe disks, exactly"),
-    "nhc_checks": (list, "checks that Azure NHC must have run, as its conf names them; empty: NHC does not apply"),
+    "nhc_checks": (
+        list,
+        "checks that Azure NHC must have run, as its conf names them; empty: NHC does not apply;"
+        " 'check_hw_ib *' stands for one check a port, 'check_hw_eth *' for one an interface",
+    ),
     "nhc_nccl_allreduce_min_gbps": (NUMBER, "NHC's all-reduce bus bandwidth within the node, at least"),
-    "nhc_ib_write_min_gbit_s": (NUMBER, "NHC's ib_write_bw of each port, at least"),
     "nhc_h2d_min_gbps": (NUMBER, "NHC's copies from and to the host, GPU by GPU, at least"),
     "nhc_p2p_min_gbps": (NUMBER, "NHC's copies between each pair of GPUs, at least"),
 }
 
-AUTO = "auto"
 FALLBACK = "generic"
+PREFIXES = {"health": "", "gpu": "gpu_", "ib": "ib_", "nhc": "nhc_"}
 
 
-def problems(name, data):
-    """Return what is wrong with the expectations ``data`` of SKU ``name``, as sentences."""
-    if not isinstance(data, dict):
-        return ["sku %s: expected a mapping, got %s" % (name, type(data).__name__)]
-    found = []
-    for key, value in data.items():
-        if key not in KEYS:
-            found.append("sku %s: unknown key %r, expected one of %s" % (name, key, ", ".join(sorted(KEYS))))
+def _flat(entry):
+    """Yield ``(section, key, flat key, value)`` for the sections that health reads."""
+    for section, prefix in PREFIXES.items():
+        for key, value in (entry.get(section) or {}).items():
+            # Where values come from is for who reads the data; one is kept.
+            if key != "source" or section == "health":
+                yield section, key, prefix + key, value
+
+
+def _section_of(flat):
+    """Return the section in which a flat key stands."""
+    return next((section for section, prefix in PREFIXES.items() if prefix and flat.startswith(prefix)), "health")
+
+
+def expectations(entry):
+    """Return the flat mapping that the checks read, from an entry ``{section: {key: value}}``."""
+    found = {flat: value for _section, _key, flat, value in _flat(entry)}
+    ports = list(found.get("ib_ethernet_ports") or {}) + list(found.get("ib_ports") or [])
+    each = {
+        "check_hw_ib *": ["check_hw_ib %s:1" % port for port in ports],
+        "check_hw_eth *": ["check_hw_eth %s" % name for name in found.get("net_interfaces") or []],
+    }
+    if found.get("nhc_checks"):
+        found["nhc_checks"] = [one for check in found["nhc_checks"] for one in each.get(check, [check])]
+    return found
+
+
+def problems(name, entry):
+    """Return what is wrong with the expectations in the entry of SKU ``name``, as sentences."""
+    if not isinstance(entry, dict):
+        return ["sku %s: expected {section: {key: value}}, got %s" % (name, type(entry).__name__)]
+    found = [
+        "sku %s: unknown section %r, expected one of %s" % (name, each, ", ".join(sku.SECTIONS))
+        for each in entry
+        if each not in sku.SECTIONS
+    ]
+    for section, key, flat, value in _flat(entry):
+        where = "%s.%s" % (section, key)
+        if flat not in KEYS or _section_of(flat) != section:
+            keys = sorted(known[len(PREFIXES[section]) :] for known in KEYS if _section_of(known) == section)
+            found.append("sku %s: unknown key %r, expected one of %s" % (name, where, ", ".join(keys)))
             continue
-        wanted = KEYS[key][0]
+        wanted = KEYS[flat][0]
         right = value is None or (isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)))
         if not right:
             names = wanted.__name__ if isinstance(wanted, type) else "number"
-            found.append("sku %s: %s is %r, expected %s or null" % (name, key, value, names))
+            found.append("sku %s: %s is %r, expected %s or null" % (name, where, value, names))
     return found
 
 
 def choose(wanted, skus, azure):
     """Choose the SKU; return ``{"sku", "from", "expect", "known", "seen"}``.
 
-    ``wanted`` is a name or ``auto``; ``azure`` is what :func:`health_evidence.azure_vm_size` saw (only read for
-    ``auto``). An SKU that is not known is judged by ``generic``, and ``known`` is False: incomplete, never a pass.
+    ``wanted`` is a name or ``auto``, ``skus`` the table of :func:`sku.table`; ``azure`` is what :func:`evidence.azure_vm_size` saw
+    (only read for ``auto``). An SKU that is not known is judged by ``generic``, and ``known`` is False: incomplete, never a pass.
     """
-    if wanted != AUTO:
-        name, origin = wanted, "node_health_sku"
+    generic = expectations(skus.get(FALLBACK) or {})
+    if sku.plain(wanted) != sku.AUTO:
+        name, origin = wanted, "sku_name"
     elif not azure["azure"]:
         name, origin = FALLBACK, "auto: not an Azure machine"
     elif azure["vm_size"] is None:
         return {
             "sku": None,
             "from": "auto: Azure",
-            "expect": dict(skus.get(FALLBACK) or {}),
+            "expect": generic,
             "known": False,
             "seen": "an Azure machine whose metadata service did not say its size: %s" % azure["error"],
         }
     else:
         name, origin = azure["vm_size"], "auto: Azure instance metadata"
-    # Azure writes one size in several cases (Standard_ND96isr_H100_v5, standard_nd96isr_h100_v5).
-    match = {key.lower(): key for key in skus}.get(name.lower())
-    if match is None:
+    known, entry = sku.find(skus, name)
+    if known is None:
         seen = "%s (%s), for which there are no expected values" % (name, origin)
-        return {"sku": name, "from": origin, "expect": dict(skus.get(FALLBACK) or {}), "known": False, "seen": seen}
+        return {"sku": name, "from": origin, "expect": generic, "known": False, "seen": seen}
     return {
-        "sku": match,
+        "sku": known,
         "from": origin,
-        "expect": dict(skus[match]),
+        "expect": expectations(entry),
         "known": True,
-        "seen": "%s (%s)" % (match, origin),
+        "seen": "%s (%s)" % (known, origin),
     }

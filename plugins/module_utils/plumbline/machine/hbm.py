@@ -19,11 +19,11 @@ def gpu_names(tool=None):
 def context(names, given_gbps, known):
     """Return ``{gpu_name, hbm_read_gbps, hbm_read_source}`` for the fact; rates in 10⁹ bytes per second, None where unknown.
 
-    ``given_gbps`` above 0 wins; else ``known``, ``{name: {gbps, source}}``, decides. Of two models of GPU in one node neither
+    ``given_gbps`` above 0 wins; else ``known``, ``{name: {hbm_read_gbps, source}}``, decides. Of two models of GPU in one node neither
     stands for the layout.
     """
     name = names[0] if len(names) == 1 else None
     if given_gbps > 0:
         return {"gpu_name": name, "hbm_read_gbps": given_gbps, "hbm_read_source": "the variable hbm_read_gbps"}
     found = known.get(name) or {}
-    return {"gpu_name": name, "hbm_read_gbps": found.get("gbps"), "hbm_read_source": found.get("source")}
+    return {"gpu_name": name, "hbm_read_gbps": found.get("hbm_read_gbps"), "hbm_read_source": found.get("source")}

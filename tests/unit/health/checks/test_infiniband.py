@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils.plumbline.health.checks.infiniband import check_ib
 from ansible.module_utils.plumbline.health.evidence import infiniband
-from health_nodes import SKUS, node, reasons, statuses, sysfs, write
+from health_nodes import H200, node, reasons, statuses, sysfs, write
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,5 @@ def test_ib_without_expectation_or_ports(tmp_path):
 
 
 def test_h200_wants_its_accelerated_network(root):
-    h200 = SKUS["Standard_ND96isr_H200_v5"]
-    found = check_ib({"ib": infiniband.collect(str(root))}, h200)
+    found = check_ib({"ib": infiniband.collect(str(root))}, H200)
     assert {item["check"]: item["status"] for item in found} == {"ib.state": "healthy", "ib.flaps": "healthy", "ib.ethernet": "failed"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from ansible.module_utils.plumbline.health.checks import nhc
 from ansible.module_utils.plumbline.health.evidence import nhc_conf, nhc_log
-from health_nodes import H100, LOG, SKUS, judged
+from health_nodes import H100, H200, LOG, judged
 from nhc_mock import ERROR, after
 
 
@@ -17,7 +19,9 @@ def without(*words):
 
 
 def test_each_expected_check_that_left_no_line_is_incomplete():
-    for command in H100["nhc_checks"]:
+    commands = re.findall(r'Running check:\s+"(.*?)"', LOG)
+    assert [nhc_conf.name_of(command) for command in commands] == H100["nhc_checks"]
+    for command in commands:
         name = nhc_conf.name_of(command)
         found = judged(without('Running check:  "%s"' % command))
         assert found.get("nhc." + name.split()[0]) == "incomplete", name
@@ -125,9 +129,8 @@ def test_a_log_that_ends_early():
 
 
 def test_h200_limits_differ():
-    h200 = SKUS["Standard_ND96isr_H200_v5"]
     slower = LOG.replace("477.8", "440.0").replace("390.98", "365.00")
     assert set(judged(slower)) == {"nhc.nccl_allreduce_gbps", "nhc.ib_write_gbit_s"}
-    found = judged(slower, h200)
+    found = judged(slower, H200)
     # The accelerated network's port and interface are in the H200's conf only.
     assert found == {"nhc.check_hw_ib": "incomplete", "nhc.check_hw_eth": "incomplete"}

@@ -233,7 +233,7 @@ def judge_thresholds(measurement, thresholds, op, scope):
     if not any("min_busbw_gbps" in item for item in mine):
         measurement.add(
             "collective.baseline", "skipped", "no baseline is known for this machine, operation and number of ranks", None,
-            "set fabric_baseline_nccl_thresholds, or the SKU in roles/fabric_baseline/vars/main/skus.yml",
+            "set sku_name, or nccl.thresholds of the SKU in sku_overrides",
         )  # fmt: skip
     for item in mine:
         size, source = item["size_bytes"], item.get("source", "the inventory")

@@ -115,7 +115,7 @@ def judge_port(measurement, port, run, minimum_gbit_s, peer):
     elif minimum_gbit_s is None:
         measurement.add(
             "%s.baseline" % check, "skipped", "%s: %.2f Gbit/s, no baseline is known for this SKU" % (port, run["gbit_s"]), None,
-            "set fabric_baseline_link_expect to have one",
+            "set sku_name, or ib.write_min_gbit_s of the SKU in sku_overrides",
         )  # fmt: skip
         measurement.add(check, "healthy", "%s to %s was measured: %.2f Gbit/s" % (port, peer, run["gbit_s"]), "a rate")
     else:

@@ -28,7 +28,7 @@ def check_gpu(evidence, expect):
                     "failed",
                     "no GPU: none on the PCI bus, no driver, no nvidia-smi",
                     "%d GPUs" % expected,
-                    "replace the node, or correct node_health_sku",
+                    "replace the node, or correct sku_name",
                 )
             ]
         return [reason("gpu", "skipped", "no GPU", "none expected" if expected == 0 else None)]
@@ -93,7 +93,7 @@ def _product(gpus, wanted):
         "healthy" if good else "failed",
         ", ".join(names),
         wanted,
-        None if good else "correct node_health_sku",
+        None if good else "correct sku_name",
     )
 
 

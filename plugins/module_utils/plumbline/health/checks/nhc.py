@@ -99,7 +99,7 @@ def judge(parsed, expect):
     """Return the reasons: one for the run, one for each check that did not pass, one for each kind that did, one a metric.
 
     ``expect`` holds the SKU's ``nhc_checks`` (commands as in the conf), ``gpu_count``, ``ib_ports`` and the
-    ``nhc_*_min`` limits; see ``expect``.
+    ``nhc_*_min_gbps`` and ``ib_write_min_gbit_s`` limits; see ``expect``.
     """
     expected = [name_of(command) for command in expect.get("nhc_checks") or []]
     names = expected + [name for name in parsed["ran"] if name not in expected]
@@ -206,7 +206,7 @@ def _why_no_run(parsed, errors, text):
         known = "NHC did not learn its size from the metadata service, and exits 0 for it"
         return known, "give node_health_nhc_conf, or let the node reach 169.254.169.254"
     if size:
-        return "NHC does not know the size %r, and exits 0 for it" % size, "give node_health_nhc_conf, or correct node_health_sku"
+        return "NHC does not know the size %r, and exits 0 for it" % size, "give node_health_nhc_conf, or correct sku_name"
     if parsed["timed_out_s"] is not None:
         return text + "; ended by its own timeout of %d s" % parsed["timed_out_s"], "raise node_health_nhc_timeout_s"
     if parsed["stopped"]:
@@ -235,7 +235,7 @@ def _judge_metrics(metrics, expect):
     found = []
     for key, limit_key, members, unit in (
         ("nccl_allreduce_gbps", "nhc_nccl_allreduce_min_gbps", None, "GB/s"),
-        ("ib_write_gbit_s", "nhc_ib_write_min_gbit_s", ports, "Gbit/s"),
+        ("ib_write_gbit_s", "ib_write_min_gbit_s", ports, "Gbit/s"),
         ("h2d_gbps", "nhc_h2d_min_gbps", each, "GB/s"),
         ("d2h_gbps", "nhc_h2d_min_gbps", each, "GB/s"),
         ("p2p_gbps", "nhc_p2p_min_gbps", pairs, "GB/s"),
