@@ -1,7 +1,7 @@
 """What an ERROR of NHC takes where its words say more than its fault code, or where it has none.
 
 Azure's checks give one code to several faults (every XID is NHC2001), and LBNL's own checks know no codes
-(azurehpc-health-checks ``customTests``; mej/nhc ``scripts/lbnl_hw.nhc``).
+(azurehpc-health-checks ``customTests``; mej/nhc ``lbnl_hw.nhc``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which of NHC's ERROR lines are about NHC itself, and not about the node.
 
 ``die`` is its only way to say that something is wrong: a bad GPU, its own timeout, a command that is not installed and a mistake in its
-conf come in the same form. Sources: LBNL NHC 1.4.3 (``nhc``, ``scripts/lbnl_cmd.nhc``, ``lbnl_ps.nhc``, ``lbnl_net.nhc``), Azure's
+conf come in the same form. Sources: LBNL NHC 1.4.3 (``nhc``, ``lbnl_cmd.nhc``, ``lbnl_ps.nhc``, ``lbnl_net.nhc``), Azure's
 ``customTests``, and what bash, sudo, timeout and the dynamic linker print for a command that is not there.
 """
 
