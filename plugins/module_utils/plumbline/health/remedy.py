@@ -7,6 +7,7 @@ NVIDIA's and stands in ``checks.xids``.
 from __future__ import annotations
 
 from .checks import xids
+from .evidence import nhc_faults
 from .evidence.nhc_log import NO_FAULT, fault_codes
 
 CLASSES = xids.CLASSES  # from least to most
@@ -78,8 +79,11 @@ def classify(item):
     if check == "kernel_log.xid":
         return xids.classify(seen)
     if check.startswith("nhc.") and check not in BY_CHECK:
+        quoted = nhc_faults.quoted_xids(check, seen)
+        if quoted:
+            return classify(dict(item, check="kernel_log.xid", seen=quoted))
         codes = sorted(set(fault_codes(seen)) - {NO_FAULT})
-        found = [(BY_FAULT.get(code, "replace"), code) for code in codes]
+        found = nhc_faults.by_words(check, seen) or [(BY_FAULT.get(code, "replace"), code) for code in codes]
         return max(found, key=lambda pair: CLASSES.index(pair[0]), default=("reboot", None))
     found = [BY_CHECK.get(check, ("none", None))]
     found += [(kind, code) for name, words, kind, code in WORSE if name == check and words in seen]
