@@ -82,7 +82,7 @@ def counter(port, name):
 def is_state(text, state):
     """Return whether what the kernel wrote (``4: ACTIVE``) is ``state``, a number and its word; the number decides where there is one."""
     number, colon, word = (text or "").rpartition(":")
-    if colon and number.strip().isdigit():
+    if colon and number.strip().isdecimal():
         return int(number) == state[0]
     return word.strip().lower() == state[1].lower()
 
