@@ -8,6 +8,7 @@ logger met while logging, and exceptions of the server's request handlers.
 
 from __future__ import annotations
 
+import bisect
 import re
 from typing import NamedTuple
 
@@ -188,23 +189,34 @@ def _shortened(text, at):
     return "%s … %s" % (text[: LIMIT // 2], text[max(0, at - 60) :][: LIMIT // 2 - 10])
 
 
-def _last_nccl_warning(lines, error):
-    """Return NCCL's warning before ``error`` that says most: one of a kind, or else the last."""
-    told = [match.group(1) for match in (_NCCL_WARN.search(line.said) for line in lines if line.log == error.line.log) if match]
-    known = [text for text in told if kinds.of_hint(text)]
-    return (known or told or [""])[-1]
+def _nccl_warnings(lines):
+    """Return ``{log: [(number, text), ...]}`` of NCCL's warnings."""
+    warnings = {}
+    for line in lines:
+        match = _NCCL_WARN.search(line.said)
+        if match:
+            warnings.setdefault(line.log, []).append((line.number, match.group(1)))
+    return warnings
 
 
-def _told(error, lines):
+def _last_nccl_warning(warnings, error):
+    """Return NCCL's warning before ``error`` that says most: of the last ones the last of a kind, or else the last."""
+    told = warnings.get(error.line.log, [])
+    end = bisect.bisect_right(told, (error.line.number, "\U0010ffff"))
+    near = [text for _number, text in told[max(0, end - 50) : end]]
+    known = [text for text in near if kinds.of_hint(text)]
+    return (known or near or [""])[-1]
+
+
+def _told(error, warnings):
     """Return the text of an exception, with what its first line only announces, and all of its message."""
     message = [said for said in error.message if not _NOISE.match(said)]
     whole = " ".join([error.said, *message])
     if _NCCL.search(error.said):
         if "Last error:" in message[:-1]:
             return "%s: %s" % (error.said, message[message.index("Last error:") + 1]), whole
-        before = [line for line in lines if line.log != error.line.log or line.number <= error.line.number]
         # "run with NCCL_DEBUG=INFO for details": where it was, NCCL's own warning is the detail.
-        warning = _last_nccl_warning(before, error)
+        warning = _last_nccl_warning(warnings, error)
         if warning:
             return "%s: NCCL WARN %s" % (error.said, warning), "%s %s" % (whole, warning)
     if re.search(r"\d+ validation errors? for", error.said) and message:
@@ -220,14 +232,14 @@ def _told(error, lines):
     return error.said, whole
 
 
-def _of_chain(chain, lines):
+def _of_chain(chain, warnings):
     """Return the candidates of linked exceptions; all but the one that explains most are ``linked``.
 
     The inner one is met first. One without a text, a lookup that failed and a wait say less than what was made of them.
     """
     found = []
     for error in chain:
-        text, whole = _told(error, lines)
+        text, whole = _told(error, warnings)
         meaning = kinds.of_error(whole)
         found.append(Candidate(_shortened(text, meaning.at), error.line, meaning))
 
@@ -244,7 +256,7 @@ def _of_chain(chain, lines):
 
 def _exceptions(lines):
     """Return ``(candidates, lines that belong to tracebacks)``."""
-    found, used = [], set()
+    found, used, warnings = [], set(), _nccl_warnings(lines)
     for members in _streams(lines).values():
         stream = _Stream()
         for line in members:
@@ -255,7 +267,7 @@ def _exceptions(lines):
             first = chain[0].line
             if first.quiet or why == "ignored":
                 continue
-            candidates = _of_chain(chain, lines)
+            candidates = _of_chain(chain, warnings)
             if why == "request" or _REQUEST_SOURCE.match(first.source):
                 # A request's own error; what it heard of the engine's end is an echo of that.
                 candidates = [candidate for candidate in candidates if candidate.meaning.weight <= kinds.ECHO + 5]

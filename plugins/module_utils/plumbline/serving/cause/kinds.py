@@ -7,6 +7,7 @@ without words, a wait that ended, what another process's end brings about, and a
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Callable, NamedTuple
 
 CERTAIN, ERROR, HINT, DEATH, HANG, VAGUE, TIMEOUT, CONSEQUENCE, ECHO = 90, 80, 70, 60, 50, 40, 30, 20, 10
@@ -101,7 +102,7 @@ KINDS = (
     _kind("ray_disk", r"OutOfDiskError|Local disk is full"
           r"|file_system_monitor.*over \d+% full", "free the disk that holds Ray's folder (/tmp/ray)",
           CERTAIN),
-    _kind("oom_killer", r"[Oo]ut of memory: Kill(?:ed)? process|Memory cgroup out of memory|\boom-kill:|OOMKilled"
+    _kind("oom_killer", r"[Oo]ut of memory: Kill(?:ed)? process|Memory cgroup out of memory|\boom[-_]kill(?::| event)|OOMKilled"
           r"|invoked oom-killer|oom_reaper: reaped",
           _KILLED, CERTAIN, True, True),
     # Shells and engines that could not start the program.
@@ -129,10 +130,11 @@ KINDS = (
     _kind("shared_library", r"error while loading shared libraries|cannot open shared object file|undefined symbol"
           r"|GLIBC(?:XX)?_[\d.]+' not found",
           _LIBRARY, plain=True),
-    _kind("docker", r"^(?:docker: )?Error response from daemon|^docker: |OCI runtime \w+ failed|^Error: No such container",
+    _kind("docker", r"^(?:docker: )?Error response from daemon|manifest unknown|^docker: |OCI runtime \w+ failed|^Error: No such container",
           "see the engine's words: `docker ps -a` and `journalctl -u docker` on the node", plain=True),
     # Shared memory before disks: both say that no space is left.
-    _kind("shm", r"/dev/shm|[Bb]us error|SIGBUS|exit ?code:? -7\b|': -7[,}]|ncclShm|shared memory segment|psm_\w+"
+    _kind("shm", r"/dev/shm|[Bb]us error|SIGBUS|exit(?:ed with)? ?(?:code|status)\s*:?\s*(?:-7|135)\b"
+          r"|': -7[,}]|ncclShm|shared memory segment|psm_\w+"
           r"|posix_fallocate failed|insufficient shared memory"
           r"|unable to (?:open|mmap|allocate) shared memory|object_store_memory.*larger than /dev/shm", _shm, plain=True, hint=True),
     _kind("disk", r"No space left on device|Disk quota exceeded|\[Errno (?:28|122)\]|not enough (?:free )?disk space",
@@ -174,11 +176,12 @@ KINDS = (
           r"|Cuda failure.*out of memory|CUDA_ERROR_OUT_OF_MEMORY", _out_of_memory, plain=True),
     _kind("no_gpu", r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device|invalid device ordinal"
           r"|NVMLError_(?:NotFound|DriverNotLoaded"
-          r"|Uninitialized|LibraryNotFound)|Torch not compiled with CUDA|device >= 0 && device < num_gpus",
+          r"|Uninitialized|LibraryNotFound)|Torch not compiled with CUDA"
+          r"|couldn't communicate with the NVIDIA driver|device >= 0 && device < num_gpus",
           "no such GPU is visible here: check `nvidia-smi`, CUDA_VISIBLE_DEVICES and how the container gets its GPUs", VAGUE + 5, True),
     _kind("platform", r"Failed to infer device type|Device string must not be empty|UnspecifiedPlatform",
           "vLLM sees no device here: check `nvidia-smi`, the driver and how the container gets its GPUs", VAGUE),
-    _kind("gpu_fault", r"uncorrectable ECC|GPU is lost|fallen off the bus|hardware stack error|CUDA error: unknown error"
+    _kind("gpu_fault", r"NVRM: Xid|uncorrectable ECC|GPU is lost|fallen off the bus|hardware stack error|CUDA error: unknown error"
           r"|NVMLError_(?:GpuIsLost|Unknown)"
           r"|unspecified launch failure|CUDA_ERROR_ECC|NVLink error|NVML_ERROR_GPU_IS_LOST",
           "the GPU may be at fault: read the kernel log for an XID, and %s" % HEALTH, plain=True),
@@ -259,19 +262,19 @@ KINDS = (
     # Deaths that say how and not why.
     _kind("segfault", r"[Ss]egfault encountered|[Ss]egmentation fault|SIGSEGV|double free|free\(\): invalid|malloc\(\): "
           r"|corrupted size|realloc\(\): invalid"
-          r"|munmap_chunk|stack smashing|exit ?code:? -11"
+          r"|munmap_chunk|stack smashing|exit(?:ed with)? ?(?:code|status)\s*:?\s*(?:-11|139)\b"
           r"|': -11[,}]", "read the frames below that line and the kernel log on that node (an XID, the library that crashed)",
           plain=True),
-    _kind("instruction", r"Illegal instruction|SIGILL|exit ?code:? -4\b"
+    _kind("instruction", r"Illegal instruction|SIGILL|exit(?:ed with)? ?(?:code|status)\s*:?\s*(?:-4|132)\b"
           r"|': -4[,}]", "the build uses instructions that this CPU has not: take another build", plain=True),
     _kind("killed", r"^(?:\S+: line \d+: +\d+ )?Killed(?: |$)|exit(?:ed with)? ?(?:code|status):? ?(?:-9|137)\b|': -9[,}]|SIGKILL"
           r"|[Ss]ignal 9\b",
           "killed from outside, mostly for want of memory: see `dmesg` on the node for the OOM killer", DEATH, True),
     _kind("panic", r"PanicException"
           r"|^thread '.*' panicked at", "a bug or a file that it cannot read: see the words, and take another version", plain=True),
-    _kind("python_fatal", r"^Fatal Python error", "read the frames below that line", plain=True),
     _kind("abort", r"SIGABRT|^Aborted|Fatal Python error: Aborted|terminate called (?:without"
-          r"|recursively)", "read what stands above that line", DEATH - 5, True),
+          r"|recursively)", "read what stands above that line", CONSEQUENCE + 6, True),
+    _kind("python_fatal", r"^Fatal Python error", "read the frames below that line", plain=True),
     _kind("rpc", r"RPC call to \S+ timed out|No available shared memory broadcast block|execute_model timed out",
           "a worker hangs: see what each of them did last, the GPUs' utilization, and %s" % FABRIC, TIMEOUT, False, True),
     _kind("died", r"died unexpectedly|[Ee]ngine process \(pid \d+\) died"
@@ -283,9 +286,12 @@ KINDS = (
     _kind("configuration", r"validation errors? for", "mend the option that it names"),
 )  # fmt: skip
 
+_PLAIN = tuple(kind for kind in KINDS if kind.plain or kind.name in ("died", "lost"))
+_HINTS = tuple(kind for kind in KINDS if kind.hint)
+
 # What is said of a failure elsewhere: never its cause.
 _ECHO = re.compile(
-    r"Engine core initialization failed|[Ss]ee root cause above|EngineDeadError|EngineCore encountered an issue"
+    r"Engine core initialization failed|[Ss]ee root cause above|EngineDeadError|EngineGenerateError|EngineCore encountered an issue"
     r"|[Ss]ee (?:the )?stack ?trace"
     r"|WorkerProc initialization failed|[Ss]tack ?trace (?:\(?above\)? )?(?:above )?for (?:the ?)?(?:actual ?cause|root cause)"
     r"|Inspect the stacktrace"
@@ -305,7 +311,9 @@ _CONSEQUENCE = re.compile(
 )
 _TIMEOUT = re.compile(r"[Tt]imed? ?out|TimeoutError|Timeout\b|DEADLINE_EXCEEDED|Did not receive response")
 # Says that something failed and leaves out what.
-_VAGUE = re.compile(r"CalledProcessError|non-zero exit status|^(?:queue\.Empty|Empty)$|subprocess failed|Failed to run|build stopped")
+_VAGUE = re.compile(
+    r"CalledProcessError|ExceptionGroup|non-zero exit status|^(?:queue\.Empty|Empty)$|subprocess failed|Failed to run|build stopped"
+)
 
 
 class Meaning(NamedTuple):
@@ -321,15 +329,15 @@ def _remedy(kind, match):
     return kind.remedy if isinstance(kind.remedy, str) else kind.remedy(match)
 
 
-def _known(text, usable=lambda kind: True):
-    for kind in KINDS:
-        if usable(kind):
-            match = kind.pattern.search(text)
-            if match:
-                return kind, match
+def _known(text, among=KINDS):
+    for kind in among:
+        match = kind.pattern.search(text)
+        if match:
+            return kind, match
     return None, None
 
 
+@lru_cache(maxsize=4096)  # a failing server repeats itself
 def of_error(text):
     """Return the :class:`Meaning` of an exception's or a dying process's whole ``text``."""
     kind, match = _known(text)
@@ -347,17 +355,19 @@ def of_error(text):
     return Meaning(name, weight, remedy, at)
 
 
+@lru_cache(maxsize=4096)
 def of_line(text):
     """Return the :class:`Meaning` of a line that is no exception, None where it is no candidate."""
-    kind, _match = _known(text, lambda kind: kind.plain or kind.name in ("died", "lost"))
+    kind, _match = _known(text, _PLAIN)
     if kind is None or re.search(r"0 Workers \(tasks / actors\) killed due to memory pressure.*\b0 Workers crashed", text):
         return None
     return of_error(text)
 
 
+@lru_cache(maxsize=4096)
 def of_hint(text):
     """Return the :class:`Meaning` of a warning's line that may explain another failure, None where it explains none."""
-    kind, match = _known(text, lambda kind: kind.hint)
+    kind, match = _known(text, _HINTS)
     if kind is None:
         return None
     weight = HINT if kind.weight >= ERROR and kind.name not in ("port", "nccl_network", "address") else CONSEQUENCE + 1

@@ -13,17 +13,19 @@ from typing import NamedTuple
 
 WORKER, ENGINE, SERVER = 0, 1, 2  # the process tree from below: the one that meets an error first
 QUIET = ("WARNING", "INFO", "DEBUG")
+# Of a line longer than this only the beginning is read: an engine prints its configuration in one.
+_LONGEST = 2000
 _LETTERS = {"E": "ERROR", "F": "CRITICAL", "C": "CRITICAL", "W": "WARNING", "I": "INFO", "D": "DEBUG"}
 
 # A colour may have lost its escape on the way (pasted, or written by a logger as #033).
 _ANSI = re.compile(r"(?:\x1b|#033|\bESC)\[[0-9;]*[A-Za-z]|^(?:\[\d{1,2}(?:;\d+)*m)+|(?<=\))\[0m")
-_REPEATED = re.compile(r"\s*(?:\[\d+m)?\s*\[repeated \d+x across cluster\].*$")
+_REPEATED = re.compile(r"(?:\[\d+m)? ?\[repeated \d+x across cluster\].*$")
 _OUTER = re.compile(
     r"^(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ (?!kernel)[\w.@/-]+(?:\[\d+\])?: "  # journald, but not the kernel's own lines
     r"|[\w.-]+-\d+\s+\| "  # docker compose
     r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)\s(?:std(?:out|err) [FP] )?)"  # docker logs -t, a kubelet's file
 )
-_PROCESS = re.compile(r"^\(((?:[^()=]*\b)?(?:pid|ip)=[^()]*|raylet(?:, ip=[^()]*)?|autoscaler[^()]*|gcs_server)\) ?")
+_PROCESS = re.compile(r"^\(((?:[^()]*\b)?(?:pid|ip)=[^()]*|raylet(?:, ip=[^()]*)?|autoscaler[^()]*|gcs_server)\) ?")
 _RANK = re.compile(r"^\[rank(\d+)\]: ?")
 _DATE = r"(?:\d{4}-)?(?P<month>\d\d)-(?P<day>\d\d) (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:[.,]\d+)?"
 _VLLM = re.compile(r"^(?P<level>ERROR|CRITICAL|WARNING|INFO|DEBUG) %s \[?(?P<source>[^\]\s]*)\](?: |$)" % _DATE)
@@ -42,7 +44,7 @@ _HEADERS = (
 )
 # What tells its weight without a header that could be cut off.
 _SOFT = (
-    (re.compile(r"^(?:ERROR|CRITICAL):\s"), "ERROR"),
+    (re.compile(r"^(?:ERROR|CRITICAL):"), "ERROR"),
     (re.compile(r"^(?:WARNING|INFO|DEBUG|TRACE)\b"), "INFO"),
     (re.compile(r"^\S+(?: \S+)?:\d+: \w*Warning: |^\w*Warning: "), "WARNING"),
     (re.compile(r"NCCL (?:INFO|TRACE)\b"), "INFO"),
@@ -73,7 +75,7 @@ class Line(NamedTuple):
 
 def _undecorated(raw):
     """Return ``(process, rank, rest)`` of a line without colours and prefixes; the innermost process wrote it."""
-    rest = _OUTER.sub("", _REPEATED.sub("", _ANSI.sub("", raw)), count=1)
+    rest = _OUTER.sub("", _REPEATED.sub("", _ANSI.sub("", raw)), count=1).rstrip()
     process, rank = "", ""
     while True:
         match = _PROCESS.match(rest)
@@ -121,7 +123,7 @@ def read(text, log=0):
     lines = []
     for number, whole in enumerate(text.split("\n"), 1):
         for raw in whole.split("\r"):
-            process, rank, rest = _undecorated(raw)
+            process, rank, rest = _undecorated(raw[:_LONGEST])
             level, source, seconds, said = _header(rest)
             process = process or ("rank%s" % rank if rank else "")
             lines.append(Line(log, number, process, _role(process, rank), level, source, seconds, said.rstrip()))

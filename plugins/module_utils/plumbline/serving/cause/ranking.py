@@ -11,6 +11,8 @@ LIMIT = candidates.LIMIT
 _LAG_S = 2
 _ALSO = 160
 _MOST = 3
+# What begins alike is the same error, told by another process or once more on the way out.
+_SAME = 100
 
 
 class Cause(NamedTuple):
@@ -56,7 +58,7 @@ def causes_of_logs(logs, most=_MOST):
     best = []
     for candidate in _ranked(candidates.collect(read), _times(read)):
         meaning, line = candidate.meaning, candidate.line
-        if any(candidate.text == other.text for other in best):
+        if any(candidate.text[:_SAME] == other.text[:_SAME] for other in best):
             continue
         best.append(Cause(candidate.text, line.number, line.process, meaning.kind, meaning.remedy, logs[line.log][0], meaning.weight))
         if len(best) == most:
