@@ -121,17 +121,17 @@ KINDS = (
     _kind("program", r"command not found|executable file not found|Unknown command|failed to (?:run command|execute) \S+: No such file"
           r"|^(?:\S+: )+(?:(?:line )?\d+: )?(?:\S+: )*not found$|^(?:\S*sh"
           r"|bash): (?:(?:line )?\d+: )?(?:exec: )?\S+: No such file or directory"
-          r"|can't open file '|stat \S+: no such file or directory",
+          r"|can't open file '|^\S*python[\d.]*: No module named|stat \S+: no such file or directory",
           "the program is not there: check its path and that the environment or image has it",
           plain=True),
     _kind("permission", r"^(?:\S+: )+(?:(?:line )?\d+: )?\S+: (?:cannot execute: )?Permission denied$"
           r"|exec: .*permission denied|PermissionError|failed to run command \S+ ?Permission denied|\[Errno 13\]",
           "give the serving user the right to it: mode, owner, mounts with noexec", plain=True),
+    _kind("driver_library", r"lib(?:cuda|nvidia-ml)\.so\S*: cannot open shared object file",
+          "the driver's libraries are not visible here: check `nvidia-smi`, and that the container gets GPUs (--gpus all)", plain=True),
     _kind("shared_library", r"error while loading shared libraries|cannot open shared object file|undefined symbol"
           r"|GLIBC(?:XX)?_[\d.]+' not found",
           _LIBRARY, plain=True),
-    _kind("docker", r"^(?:docker: )?Error response from daemon|manifest unknown|^docker: |OCI runtime \w+ failed|^Error: No such container",
-          "see the engine's words: `docker ps -a` and `journalctl -u docker` on the node", plain=True),
     # Shared memory before disks: both say that no space is left.
     _kind("shm", r"/dev/shm|[Bb]us error|SIGBUS|exit(?:ed with)? ?(?:code|status)\s*:?\s*(?:-7|135)\b"
           r"|': -7[,}]|ncclShm|shared memory segment|psm_\w+"
@@ -178,7 +178,7 @@ KINDS = (
           r"|NVMLError_(?:NotFound|DriverNotLoaded"
           r"|Uninitialized|LibraryNotFound)|Torch not compiled with CUDA"
           r"|couldn't communicate with the NVIDIA driver|device >= 0 && device < num_gpus",
-          "no such GPU is visible here: check `nvidia-smi`, CUDA_VISIBLE_DEVICES and how the container gets its GPUs", VAGUE + 5, True),
+          "no such GPU is visible here: check `nvidia-smi`, CUDA_VISIBLE_DEVICES and how the container gets its GPUs", plain=True),
     _kind("platform", r"Failed to infer device type|Device string must not be empty|UnspecifiedPlatform",
           "vLLM sees no device here: check `nvidia-smi`, the driver and how the container gets its GPUs", VAGUE),
     _kind("gpu_fault", r"NVRM: Xid|uncorrectable ECC|GPU is lost|fallen off the bus|hardware stack error|CUDA error: unknown error"
@@ -190,13 +190,15 @@ KINDS = (
           "the kernel log says whether the GPU is at fault (an XID: %s); without one it is the software: try --enforce-eager and"
           " CUDA_LAUNCH_BLOCKING=1" % HEALTH, plain=True),
     # Between processes and nodes.
-    _kind("watchdog", r"[Ww]atchdog caught collective operation timeout|watchdog (?:thread )?got stuck"
+    _kind("watchdog", r"[Ww]atchdog caught collective operation timeout|watchdog (?:thread )?got stuck|watchdog hang"
+          r"|no heartbeat of its watchdog"
+          r"|Heartbeat monitor timed out"
           r"|Timed out waiting \d+ms for (?:recv|send) operation",
           "a collective did not end: find the rank that did not join it, and for the network between the nodes %s" % FABRIC, HANG, True),
     _kind("cuda_in_watchdog", r"watchdog thread terminated with exception",
           "the kernel log says whether the GPU is at fault (an XID: %s); %s" % (HEALTH, FABRIC), HANG, True),
     _kind("port", r"[Aa]ddress already in use|EADDRINUSE|\[Errno 98\]|Ray is trying to start at \S+, but is already running"
-          r"|ports? .* (?:is|are) already (?:in use|allocated)",
+          r"|\bports? (?:.* )?(?:is|are) already (?:in use|allocated)",
           _port, plain=True, hint=True),
     _kind("address", r"[Cc]annot assign requested address|\[Errno 99\]|Unable to find address for|Unable to find interface"
           r"|no socket interface found"
@@ -241,8 +243,12 @@ KINDS = (
           r"|marked dead because the detector|The node (?:IP|with).*(?:died|dead)|Failed to get the system config from raylet"
           r"|Raylet (?:is terminated|died)",
           "see the Ray log of the node that it names, that the head's ports are reachable, and %s" % FABRIC, VAGUE, True),
+    _kind("rendezvous", r"Gloo connectFullMesh|Call to connect\b|failed to connect to all addresses|DistNetworkError|DistStoreError"
+          r"|client socket has (?:failed"
+          r"|timed out)", "the processes did not find each other: see whether one of them ended first, then %s" % FABRIC, HANG,
+          True),
     _kind("nccl_network", r"NET/IB|ibv_\w+|Failed to initialize (?:any )?NET plugin|NET/Socket|NET/OFI|Call to connect"
-          r"|No route to host|Gloo connectFullMesh"
+          r"|No route to host"
           r"|network is unreachable|Network is unreachable"
           r"|failed to connect to all addresses", "the network between the nodes: %s" % FABRIC, plain=False,
           hint=True),
@@ -253,6 +259,9 @@ KINDS = (
           r"|ninja: (?:error|build stopped)|Ninja is required|InvalidCxxCompiler|No working C\+\+ compiler"
           r"|error: command '?\S*(?:gcc|nvcc|g\+\+)|nvcc fatal"
           r"|ld returned \d+ exit status", _COMPILER, plain=True),
+    _kind("docker", r"^(?:docker: )?Error response from daemon|manifest unknown|^docker: |OCI runtime \w+ failed"
+          r"|^Error: No such container",
+          "see the engine's words: `docker ps -a` and `journalctl -u docker` on the node", plain=True),
     _kind("option", r"error: (?:unrecognized arguments|argument |the following arguments|ambiguous option|one of the arguments"
           r"|expected|invalid choice)"
           r"|^Error: (?:No such option|Invalid value|Missing|Got unexpected)|unknown (?:shorthand )?flag|No such option",
@@ -348,7 +357,7 @@ def of_error(text):
         weight = ECHO + (5 if kind and kind.name not in ("died", "lost", "abort", "stopped") else 0)
     elif weight < CERTAIN and _CONSEQUENCE.search(text):
         weight = CONSEQUENCE
-    elif (not kind or kind.name in ("nccl", "nccl_network", "cuda_in_watchdog", "address")) and _TIMEOUT.search(text):
+    elif (not kind or kind.name in ("nccl", "nccl_network", "rendezvous", "cuda_in_watchdog", "address")) and _TIMEOUT.search(text):
         weight = HANG if kind and kind.name == "cuda_in_watchdog" else TIMEOUT
     elif not kind and _VAGUE.search(text):
         weight = VAGUE
