@@ -8,7 +8,7 @@ export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,0)
 
 help:
 	@echo "make run          set up, bring up the three-node lab, run site.yml, write results/<run id>/report.html"
-	@echo "make test         set up, lint, unit tests, integration tests in a lab of their own"
+	@echo "make test         set up, lint, unit tests with cases and fuzz, integration tests in a lab of their own"
 	@echo "make lab          bring the lab up only          make lab-down    take it down, leave nothing behind"
 	@echo "make node-tests   testinfra assertions on the lab's nodes"
 	@echo "make lint | unit | integration                   parts of make test"
@@ -36,7 +36,8 @@ lint: setup
 	ansible-lint --profile production --offline --strict
 
 unit: setup
-	python -m pytest tests/unit
+	-@VENV=$(VENV) tests/fuzz/python39.sh --get > /dev/null
+	python -m pytest tests/unit tests/cases tests/fuzz
 
 integration: setup
 	python -m pytest tests/integration

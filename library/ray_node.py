@@ -53,6 +53,7 @@ import socket
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.serving.cause import told
 from ansible.module_utils.plumbline.serving.command import AddressUnknown, ray_argv
 from ansible.module_utils.plumbline.serving.launch import LaunchError, Program
 
@@ -72,6 +73,12 @@ def reachable(address, port):
             return True
     except OSError:
         return False
+
+
+def why(ray):
+    """Return the causes that Ray's log knows, with what to do; its last words where it knows none."""
+    seen, remedy = told(ray.causes())
+    return "%s%s" % (seen, "; " + remedy if remedy else "") if seen else ray.last_words()
 
 
 def main():
@@ -118,9 +125,9 @@ def main():
         if raylet_of(args["serve_id"]) and reachable(args["head_address"], args["port"]):
             module.exit_json(**dict(result, started=True, changed=True, pid=ray.pid))
     if not ray.is_running():
-        module.fail_json(msg="Ray ended while starting: %s" % ray.last_words(), **result)
+        module.fail_json(msg="Ray ended while starting: %s" % why(ray), **result)
     where = "%s on %s" % (args["role"], args["node_ip"])
-    module.fail_json(msg="Ray %s was not up after %d s: %s" % (where, args["timeout_s"], ray.last_words()), **result)
+    module.fail_json(msg="Ray %s was not up after %d s: %s" % (where, args["timeout_s"], why(ray)), **result)
 
 
 if __name__ == "__main__":

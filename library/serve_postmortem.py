@@ -37,6 +37,13 @@ causes:
   type: list
   elements: str
   returned: always
+findings:
+  description:
+    - Of each sentence that a log gave, its C(cause), C(kind), C(remedy) (empty where its kind is not known), C(line) and C(process), and
+      C(weight), which says how much it explains; what another process's end brings about has 20 or less.
+  type: list
+  elements: dict
+  returned: always
 """
 
 import glob
@@ -47,7 +54,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core.files import read_text
-from ansible.module_utils.plumbline.serving import log as vllm_log
+from ansible.module_utils.plumbline.serving import cause as failure
 
 LOGS = ("server.log", "worker-*.log", "ray-*.log")
 
@@ -76,15 +83,22 @@ def container_causes(docker, name):
     return ["the container %s %s at %s" % (name, how, state.get("FinishedAt", "an unknown time"))]
 
 
-def log_causes(folder, within_s=0):
-    """Return the root cause of each log of the folder that has one; with ``within_s``, of those written to in the last so many seconds."""
+def log_findings(folder, within_s=0):
+    """Return what each log of the folder knows, as ``(sentence, Cause)``, the one that explains most first.
+
+    With ``within_s``, only of the logs that were written to in the last so many seconds.
+    """
     found, since = [], time.time() - within_s if within_s else 0
     for pattern in LOGS:
         for path in sorted(glob.glob(os.path.join(folder, pattern))):
-            cause = vllm_log.root_cause(read_text(path) or "") if os.path.getmtime(path) >= since else ""
-            if cause:
-                found.append("%s: %s" % (os.path.basename(path), cause))
-    return found
+            best = failure.causes(read_text(path) or "", 1) if os.path.getmtime(path) >= since else []
+            found += [("%s: %s" % (os.path.basename(path), cause.text), cause) for cause in best]
+    return sorted(found, key=lambda item: -item[1].weight)
+
+
+def log_causes(folder, within_s=0):
+    """Return the sentences of :func:`log_findings`."""
+    return [sentence for sentence, _cause in log_findings(folder, within_s)]
 
 
 def main():
@@ -100,8 +114,17 @@ def main():
         supports_check_mode=True,
     )
     args = module.params
-    causes = container_causes(args["docker"], args["container"]) + log_causes(args["work_dir"], args["within_s"])
-    module.exit_json(changed=False, causes=["%s: %s" % (args["node_ip"], cause) for cause in causes])
+    findings = log_findings(args["work_dir"], args["within_s"])
+    sentences = container_causes(args["docker"], args["container"]) + [sentence for sentence, _cause in findings]
+    module.exit_json(
+        changed=False,
+        causes=["%s: %s" % (args["node_ip"], sentence) for sentence in sentences],
+        findings=[
+            {"cause": "%s: %s" % (args["node_ip"], sentence), "kind": cause.kind, "remedy": cause.remedy, "weight": cause.weight,
+             "line": cause.line, "process": cause.process}
+            for sentence, cause in findings
+        ],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

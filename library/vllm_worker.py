@@ -56,6 +56,7 @@ log: {description: Path of the log on the node., type: str, returned: always}
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.serving.cause import told
 from ansible.module_utils.plumbline.serving.command import AddressUnknown, serve_argv
 from ansible.module_utils.plumbline.serving.launch import FIRST_MOMENTS_S, LaunchError, Program
 
@@ -105,8 +106,9 @@ def main():
     for _elapsed_s in worker.moments(FIRST_MOMENTS_S, every_s=0.2):
         pass  # what ends now was never going to serve
     if not worker.is_running():
-        cause = worker.cause() or "it ended without saying why"
-        module.fail_json(msg="vLLM ended at once: %s (log: %s)" % (cause, log), **result)
+        cause, remedy = told(worker.causes())
+        what_to_do = "; %s" % remedy if remedy else ""
+        module.fail_json(msg="vLLM ended at once: %s%s (log: %s)" % (cause or "it ended without saying why", what_to_do, log), **result)
     module.exit_json(pid=worker.pid, **result)
 
 

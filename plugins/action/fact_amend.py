@@ -56,5 +56,6 @@ class ActionModule(ControllerAction):
         said = postmortem.sentences(arguments["results"])
         if not said:
             return {"skipped": True, "changed": False, "skip_reason": "no node has something to say"}
-        fact = postmortem.amended(arguments["fact"], arguments["check"], said, arguments["remedy"])
+        found = postmortem.findings(arguments["results"])
+        fact = postmortem.amended(arguments["fact"], arguments["check"], said, arguments["remedy"], found)
         return {"changed": False, "ansible_facts": {"plumbline": {kind: fact}}, "fact": fact}

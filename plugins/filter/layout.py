@@ -10,4 +10,9 @@ class FilterModule:
 
     def filters(self):
         """Return the filters by name; arguments and results are those of the functions."""
-        return {"layout_prepared": layout.prepared, "layout_ended": layout.ended, "benchmark_plan": benchmark_plan.plan}
+        return {
+            "layout_prepared": layout.prepared,
+            "layout_ended": layout.ended,
+            "benchmark_plan": benchmark_plan.plan,
+            "locked_mhz": benchmark_plan.locked_mhz,
+        }

@@ -35,7 +35,9 @@ class Found(NamedTuple):
 def read(path):
     """Return the :class:`Case` in a file."""
     head, parts, name = {}, {}, None
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    # As bytes: a payload keeps its line ends, and bytes that are no UTF-8 come as the project reads them.
+    for line in path.read_bytes().decode("utf-8", errors="replace").split("\n"):
+        line += "\n"
         match = re.match(r"%% (\w+): ?(.*)", line)
         if match and match.group(1) == "part":
             name = match.group(2).strip()
@@ -44,6 +46,8 @@ def read(path):
             parts[name] += line
         elif match:
             head[match.group(1)] = match.group(2).strip()
+    if name is not None:
+        parts[name] = parts[name][:-1]  # what stands behind the last line end is no line
     return Case(path.stem, head["kind"], head["source"], json.loads(head.get("param", "{}")), json.loads(head["expect"]), parts)
 
 

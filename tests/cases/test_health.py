@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,20 @@ def test_case(case, tmp_path):
         found = Found([], {}, error)
     for expectation in case.expect:
         check(found, expectation, remedy.classify)
+
+
+def test_page_names_cases_that_are_there():
+    page = (HERE.parents[1] / "docs" / "false-passes.md").read_text(encoding="utf-8")
+    names, missing = {case.name for case in CASES}, []
+    for row in re.findall(r"\|([^|]*) \|$", page.partition("## By kind")[2], re.M):
+        kind = None
+        for word, number in re.findall(r"(?:\b([a-z]+)-)?\b(\d\d)\b", row):
+            kind = word or kind
+            if kind and not any(name.startswith("%s-%s-" % (kind, number)) for name in names):
+                missing.append("%s-%s" % (kind, number))
+    assert missing == []
+
+
+def test_every_driver_has_a_case():
+    kinds = {path.stem for path in (HERE / "drivers").glob("*.py")} - {"__init__"}
+    assert kinds == {case.kind for case in CASES}

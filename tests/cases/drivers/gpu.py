@@ -24,11 +24,13 @@ def run(case, folder):
 
 
 def read(case, folder):
-    """Return the parsed XML and the error: of the part ``tool``, a program, as it prints it."""
+    """Return the parsed XML and the error: of the part ``tool``, a program, as it prints it; ``@DIR@`` holds the other parts."""
     if "tool" not in case.parts:
         return nvidia.parse_xml(case.parts["xml"]), None
+    for name in set(case.parts) - {"tool"}:
+        (folder / name).write_text(case.parts[name])
     tool = folder / "nvidia-smi"
-    tool.write_text(case.parts["tool"])
+    tool.write_text(case.parts["tool"].replace("@DIR@", str(folder)))
     tool.chmod(0o755)
     try:
         return nvidia.query_xml(str(tool)), None

@@ -9,6 +9,8 @@ def run(case, folder):
     """Judge the lines as those of a whole log."""
     if "ring" in case.parts:
         lines = kernel_log.parse_ring(case.parts["ring"])
+    elif "journal" in case.parts:
+        lines = kernel_log.parse_journal(case.parts["journal"])
     else:
         lines = [{"text": line, "at_s": 0.0} for line in case.parts["lines"].splitlines() if line.strip()]
     seen = kernel_log.as_evidence(lines, "journal", True)

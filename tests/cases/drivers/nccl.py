@@ -1,7 +1,5 @@
 """The output of nccl-tests, as text or JSON."""
 
-import json
-
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.fabric.nccl import judge, output
 from case import Found
@@ -10,14 +8,16 @@ from case import Found
 def run(case, folder):
     """Judge one run that was asked for ``sizes``."""
     params = case.params
-    parsed = output.parse_json(json.loads(case.parts["json"])) if "json" in case.parts else output.parse_text(case.parts["output"])
+    document = output.load_json(case.parts["json"]) if "json" in case.parts else None
+    parsed = output.combined(case.parts["output"], document) if "output" in case.parts else output.parse_json(document)
     op, ranks, nodes = params.get("op", "all_reduce"), params.get("ranks", 2), params.get("nodes", 1)
-    asked = {"what": "sweep", "sizes": params["sizes"], "iterations": 20, "check": 1, "cycles": 1}
+    asked = {"what": "sweep", "sizes": params["sizes"], "options": {"-n": 20}}
     results = [(asked, parsed)]
     measurement = Measurement("collective", "case")
     judge.judge_completeness(measurement, results)
     judge.judge_values(measurement, op, results)
     judge.judge_devices(measurement, results, ranks, nodes)
+    measurement.measured = judge.measured(op, ranks, nodes, results)
     values = {
         "rows": len(parsed["rows"]),
         "devices": len(parsed.get("devices") or []),

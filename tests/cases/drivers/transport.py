@@ -10,5 +10,6 @@ def run(case, folder):
     parsed = transport.parse(case.parts["log"])
     measurement = Measurement("collective", "case")
     transport.judge(measurement, parsed, case.params.get("expected", {}), case.params["nodes"], case.params["ranks"])
-    said = transport.verdict(parsed)
-    return Found(measurement.reasons, {**parsed, **(said if isinstance(said, dict) else {}), **transport.summary(parsed)})
+    values = {**parsed, **transport.verdict(parsed), **transport.summary(parsed)}
+    values.update(version=parsed["nccl_version"], warnings=len(parsed["warnings"]))
+    return Found(measurement.reasons, values)

@@ -81,6 +81,8 @@ def test_torch_is_compared_with_nccl_tests_where_both_measured(keep):
     assert run_action("collective_parity", {})["plumbline_facts"] == {}
     keep("node1", other)
     keep("node2", collective("sendrecv", "within", 20.0, 1.0))
+    for name in ("sendrecv.across", "nccl_tests.sendrecv.across"):
+        keep("node1", dict(across("skipped"), name=name, measured={}))
     ((host, (fact,)),) = run_action("collective_parity", {"min_bytes": 1024})["plumbline_facts"].items()
     assert host == "node1" and fact["name"] == "all_reduce.across" and fact["measured"]["parity"]["worst_ratio"] == 1.0
     assert any(item["check"] == "collective.parity" and item["status"] == "healthy" for item in fact["reasons"])

@@ -25,6 +25,25 @@ def test_reasons_are_added_once_and_the_status_stays():
     assert len(fact["reasons"]) == 1, "the first fact is left as it was"
 
 
+def test_what_explains_more_than_the_fact_says_becomes_the_headline_with_its_own_remedy():
+    timeout = "10.0.0.4: server.log: RuntimeError: Executor failed."
+    memory, echo = "10.0.0.5: worker-1.log: out of memory", "10.0.0.5: ray.log: died"
+    results = [
+        {"item": "node1", "causes": [timeout], "findings": [{"cause": timeout, "remedy": "", "weight": 10}]},
+        {
+            "item": "node2", "causes": [echo, memory],
+            "findings": [{"cause": memory, "remedy": "lower it", "weight": 80}, {"cause": echo, "remedy": "", "weight": 10}],
+        },
+    ]  # fmt: skip
+    said, found = postmortem.sentences(results), postmortem.findings(results)
+    again = postmortem.amended(failed_start(), "serve.postmortem", said, "read the log", found)
+    assert [item["seen"] for item in again["reasons"]] == [memory, "RuntimeError: Executor failed.", echo]
+    assert [again["reasons"][place]["remedy"] for place in (0, 2)] == ["lower it; read the log", "read the log"]
+    # What the head's log says explains as much: it stays the headline.
+    found[timeout]["weight"] = 80
+    assert postmortem.amended(failed_start(), "serve.postmortem", said, None, found)["reasons"][0]["check"] == "serve.ready"
+
+
 def test_every_node_says_its_part_and_a_dead_one_by_its_message():
     results = [
         {"item": "node1", "causes": ["10.0.0.4: server.log: ValueError: x", "10.0.0.4: y"]},

@@ -209,3 +209,32 @@ def test_one_node_and_no_expectation_are_noted_only(tmp_path, monkeypatch):
 def test_least_bytes_of_a_serving_result():
     assert transport_serving.least_bytes({"model_hidden_size": 8192, "model_dtype": "torch.float16"}, RUNS) == 512 * 16384
     assert transport_serving.least_bytes({}, RUNS) == 0
+
+
+@pytest.mark.parametrize(
+    ("warning", "word"),
+    [
+        ("NET/IB : mlx5_3:1 Got async event : port error", "error"), ("NET/IB : mlx5_3:1 Got async event : port active", None),
+        ("NET/IB : Got async event : local catastrophic error", "fatal"), ("NET/IB : mlx5_0:1 async fatal event: CQ error", "fatal"),
+        ("NET/IB : Got async event : client reregistration", None), ("NET/IB : mlx5_0:1 Got async event : GID table change", None),
+        ("NET/IB : Got completion from peer 10.0.0.5<1> with status=12 opcode=0 len=0 vendor err 129", "error"),
+        ("Call to ibv_modify_qp failed with error Connection timed out", "error"), ("NET/IB : Port 1 of mlx5_3 is not active", "error"),
+        ("Could not find a path for pattern 4, falling back to simple order", None), ("Cuda failure 'out of memory'", None),
+        ("socketProgress: Connection closed by remote peer 10.0.0.5<40318>", None),
+    ],
+)  # fmt: skip
+def test_which_warnings_tell_of_hardware(warning, word):
+    assert transport.alarm(warning) == word
+
+
+def test_warnings_are_told_once_and_those_of_hardware_are_kept():
+    quiet = "".join("vm:1:1 [0] a.cc:1 NCCL WARN number %d\n" % number for number in range(20))
+    port = "vm:1:1 [0] transport/net_ib.cc:101 NCCL WARN NET/IB : mlx5_3:1 Got async event : port error\n"
+    found = transport.parse(quiet + port)
+    assert len(found["warnings"]) == 8 and "port error" in found["warnings"][0]
+    reason = judged(IB + quiet + port * 2, {"across": "IB"})["collective.warnings"]
+    assert reason["status"] == "degraded" and reason["seen"].count("port error") == 1
+    measurement = Measurement("collective", "x")
+    for _again in range(2):
+        transport.judge_warnings(measurement, found["warnings"], "collective.warnings")
+    assert len(measurement.reasons) == 1

@@ -52,3 +52,11 @@ def test_the_log_of_an_earlier_run_is_no_cause_of_this_failure(tmp_path):
     os.utime(old, (time.time() - 600, time.time() - 600))
     (tmp_path / "worker-1.log").write_text("ValueError: of now\n")
     assert serve_postmortem.log_causes(str(tmp_path), 60) == ["worker-1.log: ValueError: of now"]
+
+
+def test_the_log_that_explains_most_speaks_first_with_kind_and_remedy(tmp_path):
+    (tmp_path / "server.log").write_text("TimeoutError: RPC call to load_model timed out.\n")
+    (tmp_path / "ray-worker.log").write_text("(RayWorkerWrapper pid=3) Fatal Python error: Bus error\n")
+    found = serve_postmortem.log_findings(str(tmp_path))
+    assert [sentence.split(":")[0] for sentence, _cause in found] == ["ray-worker.log", "server.log"]
+    assert found[0][1].kind == "shm" and "--shm-size" in found[0][1].remedy and found[0][1].process == "RayWorkerWrapper pid=3"

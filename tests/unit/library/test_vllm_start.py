@@ -91,6 +91,13 @@ def test_a_server_that_ends_says_why_in_the_words_of_its_log(started):
     assert checks(out)["serve.ready"]["remedy"] == "read %s on the head" % (started.folder / "work/server.log")
 
 
+def test_the_causes_kind_says_what_to_do_and_the_next_best_are_named(started):
+    started.says("OSError: [Errno 98] Address already in use\nTimeoutError: waited")
+    ready = checks(serve(started))["serve.ready"]
+    assert ready["seen"] == "OSError: [Errno 98] Address already in use; also: TimeoutError: waited"
+    assert "ss -ltnp" in ready["remedy"] and ready["remedy"].endswith("; read %s on the head" % (started.folder / "work/server.log"))
+
+
 def test_what_was_seen_of_a_node_prevents_the_start(started):
     for given, check, status in (
         ({"problems": ["node2: no image"]}, "serve.prepare", "failed"),

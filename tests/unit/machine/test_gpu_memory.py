@@ -69,3 +69,15 @@ def test_a_real_h200_before_with_and_after_a_server(name, worker, tmp_path):
     ended = json.loads((H200 / ("plumbline.vllm_processes.%s.txt" % name)).read_text().partition("=> ")[2])
     assert worker in [process["pid"] for process in ended["ended"]]
     assert ended["gpus"] == [idle], "the module returned after the driver had freed the memory"
+
+
+@pytest.mark.parametrize(
+    "text", ["No devices were found\n", TEXT.replace("0, NVIDIA", "[Unknown Error], NVIDIA", 1), TEXT.replace("143771 MiB", "1,4 MiB")]
+)
+def test_what_is_no_table_of_gpus_is_an_error(text):
+    with pytest.raises(nvidia.NvidiaError):
+        gpu_memory.parse(text)
+
+
+def test_no_table_of_processes_is_no_process(tmp_path):
+    assert gpu_memory.users(smi(tmp_path, "No devices were found\n")) == []

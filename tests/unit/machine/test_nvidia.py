@@ -70,3 +70,50 @@ def test_tool_that_hangs_or_fails(tmp_path):
         nvidia.query_xml(str(failing))
     with pytest.raises(nvidia.NvidiaError, match="not installed"):
         nvidia.query_xml(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1980 MHz", 1980), ("16x", 16), ("x8", 8), ("81.26 W", 81.26), ("1,980 MHz", None), ("12.5.3", None), ("[GPU requires reset]", None)],
+)
+def test_a_number_is_whole_or_none(text, expected):
+    assert nvidia.number(text) == expected
+
+
+def test_messages_are_read_beside_the_document_and_in_place_of_values():
+    read = nvidia.parse_xml("GPU 0 is fine\n" + XML + "WARNING: infoROM is corrupted at gpu 0000:00:06.0\n")
+    assert read["messages"] == ["GPU 0 is fine", "WARNING: infoROM is corrupted at gpu 0000:00:06.0"]
+    assert nvidia.parse_xml(XML)["messages"] == [] and nvidia.parse_xml(XML)["gpus"][0]["unreadable"] == {}
+    lost = nvidia.parse_xml(XML.replace("<gpu_temp>34 C<", "<gpu_temp>[GPU is lost]<"))["gpus"][0]
+    assert lost["temperature_c"] is None and lost["unreadable"] == {"GPU is lost": ["gpu_temp"]}
+
+
+def test_a_document_that_is_cut_is_refused_wherever_it_ends():
+    for end in range(0, len(XML) - 1, 997):
+        with pytest.raises(nvidia.NvidiaError):
+            nvidia.parse_xml(XML[:end])
+
+
+@pytest.mark.parametrize("address", ["", "Unknown Error", "00:06.0", "0000:zz:00.0", None])
+def test_what_is_no_address_is_an_error(address):
+    with pytest.raises(nvidia.NvidiaError, match="address"):
+        nvidia.normal_bus_id(address)
+
+
+def test_plain_call_tells_of_the_inforom_and_is_asked_for_nothing_else(tmp_path):
+    tool = tmp_path / "mock-nvidia-smi"
+    (tmp_path / "xml").write_text(XML)
+    shell = '#!/bin/sh\n[ "$*" = "-q -x" ] && exec cat %s/xml\n%s\n'
+    tool.write_text(shell % (tmp_path, "echo table; exit 14"))
+    tool.chmod(0o755)
+    assert nvidia.query_xml(str(tool))["messages"] == ["nvidia-smi ended with 14: infoROM is corrupted"]
+    assert nvidia.query_xml(str(tool), plain=False)["messages"] == []
+    tool.write_text(shell % (tmp_path, "exit 2"))
+    assert nvidia.query_xml(str(tool))["messages"] == []
+
+
+def test_csv_needs_its_columns():
+    with pytest.raises(nvidia.NvidiaError, match="no CSV header with index"):
+        nvidia.parse_csv("No devices were found\n", ("index",))
+    warned = "WARNING: infoROM is corrupted at gpu 0000:00:06.0\nindex, name\n0, NVIDIA H200\n"
+    assert nvidia.parse_csv(warned, ("index",)) == [{"index": "0", "name": "NVIDIA H200"}]

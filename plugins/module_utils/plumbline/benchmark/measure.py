@@ -14,7 +14,7 @@ from ..core.files import read_text
 from ..core.stats import distribution, summary
 from ..machine import hbm
 from ..model import config as served_model
-from ..serving import log as server_log
+from ..serving import cause as failure
 from ..serving import options as server_options
 from ..serving import peers, wire
 from ..serving.command import printable
@@ -106,12 +106,13 @@ def _describe_server(options, measurement):
 def _add_failure(options, measurement, check, seen, error, threshold):
     """Add the reason of a run that measured nothing, with what the server's log says where the server is to blame."""
     seen = "%s: %s" % (seen, error)
-    cause = server_log.root_cause(read_text(options.server_log) or "")
+    cause, remedy = failure.told(failure.causes(read_text(options.server_log) or ""))
     if cause or not processes.is_running(options.server_pid):
         seen += "; the server's log says: %s" % (cause or "nothing, as when it is killed")
     log = os.path.basename(options.server_log)
     files = "sweep-*.log" if check == "benchmark.sweep" else "bench-*.log"
-    measurement.add(check, "failed", seen, threshold, "read %s and %s in %s on the head" % (log, files, options.work_dir))
+    where = "%sread %s and %s in %s on the head" % (remedy + "; " if remedy else "", log, files, options.work_dir)
+    measurement.add(check, "failed", seen, threshold, where)
 
 
 def _measure_runs(options, measurement, others, window):

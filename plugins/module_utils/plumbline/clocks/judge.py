@@ -236,7 +236,8 @@ def _judge_throttle(window, used):
     if parts:
         text = "throttled in a window of %.1f s: %s" % (window.duration_s, "; ".join(parts))
         return reason("clocks.throttle", "degraded", text, threshold, COOLING % window.node)
-    proven = [item for item in used.values() if any(value is not None for value in item["throttle_us"].values())]
+    # hw_slowdown has no counter: without the reasons of the samples, counters alone do not prove it.
+    proven = [item for item in used.values() if item["reasons_known"] and any(v is not None for v in item["throttle_us"].values())]
     if used and len(proven) == len(used):
         return reason("clocks.throttle", "healthy", "%d GPUs were not throttled" % len(used), threshold)
     return None

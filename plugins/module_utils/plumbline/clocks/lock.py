@@ -92,6 +92,7 @@ def is_unlocked(record, gpus):
 
 # -- verdicts ---------------------------------------------------------------------------------------------------
 
+NO_GPU, NO_GPU_REMEDY = "nvidia-smi shows no GPU", "see the gpu checks of node_health"
 ROOT_REMEDY = "run as root (become: true; CAP_SYS_ADMIN inside a container) on the machine that owns the GPU, not on a vGPU"
 
 
@@ -156,6 +157,8 @@ def judge_clocks(gpus, mhz):
     threshold = "%d MHz ± %g" % (mhz, TOLERANCE_MHZ)
     blind = [gpu["bus_id"] for gpu in gpus if gpu["sm_mhz"] is None]
     off = ["%s at %d MHz" % (gpu["bus_id"], gpu["sm_mhz"]) for gpu in gpus if at_target(gpu, mhz) is False]
+    if not gpus:
+        return reason("clocks.sm", "incomplete", NO_GPU, threshold, NO_GPU_REMEDY)
     if off:
         held = sorted({name for gpu in gpus for name in gpu["reasons"] or [] if name in IDLE_THROTTLE})
         remedy = "look for throttling (nvidia-smi -q -d PERFORMANCE) and persistence mode, then lock again"
@@ -169,6 +172,8 @@ def judge_clocks(gpus, mhz):
 def judge_throttle(gpus, missing=()):
     """Judge the reasons that hold clocks down now, with nothing running; no reading is ``incomplete``."""
     threshold = "no slowdown, thermal or power reason on an idle GPU"
+    if not gpus:
+        return reason("clocks.throttle", "incomplete", NO_GPU, threshold, NO_GPU_REMEDY)
     blind = [gpu["bus_id"] for gpu in gpus if gpu["reasons"] is None]
     seen = {}
     for gpu in gpus:
@@ -185,7 +190,8 @@ def judge_throttle(gpus, missing=()):
         named = [name for name in missing if name.endswith("reasons.active")]
         text = "no reading from %s" % ", ".join(blind)
         text += " (this driver does not know %s)" % ", ".join(named) if named else ""
-        return reason("clocks.throttle", "incomplete", text, threshold, "update the driver (535 or newer)")
+        remedy = "update the driver (535 or newer)" if named else "nvidia-smi -q -d PERFORMANCE; a vGPU or MIG instance may not tell it"
+        return reason("clocks.throttle", "incomplete", text, threshold, remedy)
     return reason("clocks.throttle", "healthy", "none on %d GPUs" % len(gpus), threshold)
 
 

@@ -65,6 +65,7 @@ REASON_BITS = {
     0x100: "display_clocks_setting",
 }
 
+MASK_LENGTH = len("0x0000000000000000")
 UNKNOWN_FIELD = re.compile(r'Field "([^"]+)" is not a valid field to query')
 
 
@@ -74,12 +75,9 @@ def parse_reasons(text):
     A bit that NVML did not document yet is named ``unknown_0x...``, so that it is seen.
     """
     text = nvidia.value_or_none(text)
-    try:
-        mask = int(text, 16) if text else None
-    except ValueError:
+    if not text or not re.fullmatch("0x[0-9a-f]{1,16}", text, re.IGNORECASE):
         return None
-    if mask is None:
-        return None
+    mask = int(text, 16)
     names, bit = [], 1
     while bit <= mask:
         if mask & bit:
@@ -92,14 +90,19 @@ def parse_gpus(text):
     """Parse the CSV of any of :data:`FIELDS`, with its header; return one dictionary per GPU.
 
     A field that was not asked for, or that the driver has no value for, is None. ``reasons`` are the names of the
-    active clock event reasons, ``throttle_us`` the counters by reason. Raises ``nvidia.NvidiaError``.
+    active clock event reasons, ``throttle_us`` the counters by reason. Raises ``nvidia.NvidiaError``: for a header without the
+    columns that name a GPU, and for a row that is a message, which is how a lost GPU shows.
     """
     gpus = []
-    for row in nvidia.parse_csv(text):
+    rows = nvidia.parse_csv(text, ("index", "pci.bus_id"))
+    if rows and not text.endswith("\n"):
+        _drop_cut_mask(rows)
+    for row in rows:
         gpu = {}
         for key, names in FIELDS.items():
             cell = next((row[name] for name in names if name in row), None)
-            gpu[key] = nvidia.value_or_none(cell) if key in TEXTS or key == "bus_id" else nvidia.number(cell)
+            text_or_number = nvidia.value_or_none if key in TEXTS or key == "bus_id" else nvidia.number
+            gpu[key] = nvidia.count(cell) if key == "index" else text_or_number(cell)
         if gpu["index"] is None or gpu["bus_id"] is None or ":" not in gpu["bus_id"]:
             raise nvidia.NvidiaError("nvidia-smi printed a GPU that cannot be read: %r" % row)
         gpu["bus_id"] = nvidia.normal_bus_id(gpu["bus_id"])
@@ -107,6 +110,18 @@ def parse_gpus(text):
         gpu["throttle_us"] = {name: gpu.pop(key) for name, key in COUNTERS.items()}
         gpus.append(gpu)
     return gpus
+
+
+def _drop_cut_mask(rows):
+    """Take the mask from the last row of an answer without its last line end, if digits are missing: it would read as fewer.
+
+    The driver pads masks to 16 digits.
+    """
+    for name in FIELDS["active"]:
+        padded = any(len(row.get(name, "")) == MASK_LENGTH for row in rows[:-1])
+        mask = rows[-1].get(name, "")
+        if len(mask) < MASK_LENGTH and (padded or re.fullmatch("0x0[0-9a-f]+", mask, re.IGNORECASE)):
+            rows[-1][name] = ""
 
 
 def without_identity(gpu):
@@ -135,7 +150,8 @@ class Reader:
         while True:
             wanted = [names[0] for names in self.names.values() if names]
             code, stdout, stderr = nvidia.run(self.tool, ["--query-gpu=" + ",".join(wanted), "--format=csv"], self.timeout_s)
-            if code == 0:
+            # 14: the InfoROM of a GPU is corrupted, which node_health judges; the rows are there.
+            if code == 0 or (code == 14 and "infoROM" in stdout + stderr and "pci.bus_id" in stdout):
                 break
             unknown = UNKNOWN_FIELD.search(stdout) or UNKNOWN_FIELD.search(stderr)
             if unknown is None or not self._forget(unknown.group(1)):
@@ -162,7 +178,7 @@ class Reader:
     def _fill_counters(self, gpus):
         """Take the counters from ``nvidia-smi -q -x``; they stay None where it has none either."""
         try:
-            shown = nvidia.query_xml(self.tool, self.timeout_s)["gpus"]
+            shown = nvidia.query_xml(self.tool, self.timeout_s, plain=False)["gpus"]
         except nvidia.NvidiaError:
             return
         by_bus = {item["bus_id"]: item.get("throttle_us") or {} for item in shown}

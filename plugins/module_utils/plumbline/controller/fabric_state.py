@@ -36,11 +36,15 @@ def pairs(entries, name, nodes):
 
 
 def with_parity(entries, tolerance, min_bytes):
-    """Return ``[(host, fact)]``: each collective by torch that nccl-tests measured on the same host too, compared with it."""
+    """Return ``[(host, fact)]``: each collective by torch that nccl-tests measured on the same host too, compared with it.
+
+    A collective that was not measured by one of them is left out: nothing is added to it.
+    """
     collectives = {(entry["host"], entry["name"]): entry["fact"] for entry in entries if not is_control(entry)}
     found = []
     for (host, name), fact in sorted(collectives.items()):
         reference = collectives.get((host, "nccl_tests." + name))
-        if reference is not None:
-            found.append((host, add_parity(fact, reference, tolerance, min_bytes)))
+        compared = add_parity(fact, reference, tolerance, min_bytes)
+        if compared is not fact:
+            found.append((host, compared))
     return found

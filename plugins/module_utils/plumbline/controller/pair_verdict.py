@@ -48,6 +48,7 @@ def measurement(node, nodes, groups, min_ratio, mad_factor, suspect_status):
         slow_links += [link["nodes"] for link in judged["slow_links"]]
         about = Reasons(found, node, nodes, port, {"min_ratio": min_ratio, "mad_factor": mad_factor})
         about.judge(mine, suspect_status)
+        about.say_unread(links)
         about.name_links(judged["slow_links"])
     if whole:
         found.measured = {key: ports[0][key] for key in NUMBERS}
@@ -79,6 +80,8 @@ class Reasons:
         )  # fmt: skip
         if mine["verdict"] == suspect.SUSPECT:
             seen = "%s is slow with every other node; %s" % (what, pairs)
+            if mine["best_gbps"] == 0:
+                seen = "%s carries nothing with any other node; %s" % (what, pairs)
             if not mine["measured_pairs"]:
                 seen = "no pair with %s works, others do; %s" % (what, pairs)
             if count == 3:
@@ -89,6 +92,10 @@ class Reasons:
             self.add("node", "degraded", seen, threshold, AGAIN + LOOK % node)
         elif mine["verdict"] == suspect.CLEAR:
             self.add("node", "healthy", "%s is not slower than the others; %s" % (what, pairs), threshold)
+        elif count < 3 and mine["best_gbps"] == 0:
+            seen = "%s and the other node carry nothing between them: %s" % (what, gbps(0))
+            remedy = "do not serve across them; look at the NICs and cables of both, and at the path between them: routes, switches, ports"
+            self.add("node", "failed", seen, "more than 0 GB/s", remedy)
         elif count < 3:
             seen = "%s: a slow pair does not say which of the two it is" % ("two nodes" if count == 2 else "one node")
             self.add("node", "skipped", seen, "three nodes", "add a spare node to have a third to compare with")
@@ -98,15 +105,26 @@ class Reasons:
                 "two pairs of this node, and one of the others that left a number", "read the reasons of the pairs' own facts",
             )  # fmt: skip
 
+    def say_unread(self, links):
+        """Say which of this node's pairs have a value that is no rate: a fault of the measurement, and evidence that lacks."""
+        for link in suspect.touching(links, self.node):
+            value = link["bandwidth_gbps"]
+            if value is None or suspect.as_rate(value) is not None:
+                continue
+            other = next((name for name in link["nodes"] if name != self.node), self.node)
+            seen = "the pair with %s left %r, which is no rate" % (other, value)
+            self.add("value", "incomplete", seen, "a number of at least 0", "measure again (fabric_baseline_pairwise: always)")
+
     def name_links(self, slow_links):
         """Name this node's slow links, which accuse neither end: a warning on both, which may serve with others."""
         for link in slow_links:
             if self.node not in link["nodes"]:
                 continue
             other = next(name for name in link["nodes"] if name != self.node)
+            words = "carries nothing" if link["bandwidth_gbps"] == 0 else "is slow, both nodes are not"
             self.add(
                 "link", "degraded",
-                "the way to %s is slow, both nodes are not: %s" % (other, gbps(link["bandwidth_gbps"])),
-                "at least %s" % gbps(link["bound_gbps"]),
+                "the way to %s %s: %s" % (other, words, gbps(link["bandwidth_gbps"])),
+                "more than 0 GB/s" if link["bound_gbps"] is None else "at least %s" % gbps(link["bound_gbps"]),
                 "do not serve across %s and %s; look at the path between them: routes, switches and ports on it" % (self.node, other),
             )  # fmt: skip

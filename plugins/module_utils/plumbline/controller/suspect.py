@@ -14,7 +14,8 @@ one. Nothing here needs to know what the fabric should reach: the nodes are each
   it. It reached full speed with somebody, so it is named, and only ``degraded``.
 - *A slow link*: a slow pair, against the pairs of nodes that are not slow. Nobody is accused.
 
-A pair that left no number counts as no bandwidth at all, where at least one pair of other nodes has one.
+A pair that left no number counts as no bandwidth at all, where at least one pair of other nodes has one. Zero is a number: a
+pair that was measured and carried nothing. What is no rate (negative, not finite) is no number.
 
 With three nodes a slow node and two slow links that meet in it look the same; with two nothing can be told. Where half of
 the nodes or more are slow, or something is slow for everybody, nobody stands out: then nobody is accused, and the words
@@ -23,6 +24,7 @@ give the range of the pairs.
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 SCALE = 1.4826  # from MAD to the standard deviation of a normal distribution
@@ -37,6 +39,12 @@ def bound(reference, min_ratio, mad_factor):
     centre = median(reference)
     spread = median(abs(value - centre) for value in reference)
     return min(min_ratio * centre, centre - mad_factor * SCALE * spread)
+
+
+def as_rate(value):
+    """Return a bandwidth as it was measured, None for what is none: no number, not finite, negative."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if number and math.isfinite(value) and value >= 0 else None
 
 
 def value_of(link):
@@ -60,10 +68,11 @@ def without(links, *nodes):
 def judge(links, nodes, min_ratio, mad_factor):
     """Return ``{"nodes": {name: judgement}, "slow_links": [...], "median_gbps": ...}``.
 
-    ``links`` is ``[{"nodes": [a, b], "bandwidth_gbps": number or None}]``. A judgement has ``verdict`` (one of the four
+    ``links`` is ``[{"nodes": [a, b], "bandwidth_gbps": number, 0 for a dead link, or None}]``. A judgement has ``verdict`` (one of the four
     above), ``pairs``, ``measured_pairs``, ``median_gbps``, ``best_gbps``, ``others_median_gbps``, ``ratio``,
     ``bound_gbps`` (slow below it) and ``slow_pairs``; a number that cannot be told is None.
     """
+    links = [dict(link, bandwidth_gbps=as_rate(link["bandwidth_gbps"])) for link in links]
     judged = {node: _node(links, nodes, node, min_ratio, mad_factor) for node in nodes}
     suspects = [node for node in nodes if judged[node]["verdict"] == SUSPECT]
     rest = without(links, *suspects)
@@ -73,7 +82,8 @@ def judge(links, nodes, min_ratio, mad_factor):
     blamed = [node for node in nodes if judged[node]["verdict"] in (SUSPECT, MOSTLY)]
     clean = without(links, *blamed)
     limit = bound([value_of(link) for link in clean], min_ratio, mad_factor) if len(clean) > 1 else None
-    slow = [link for link in clean if is_slow(link, limit)]
+    # A link that carried nothing is dead, whatever the others reach.
+    slow = [link for link in clean if is_slow(link, limit) or link["bandwidth_gbps"] == 0]
     known = [link["bandwidth_gbps"] for link in links if link["bandwidth_gbps"] is not None]
     return {
         "nodes": judged,
@@ -98,11 +108,11 @@ def _node(links, nodes, node, min_ratio, mad_factor):
         "slow_pairs": [],
     }
     # Fewer than two pairs do not tell a node from a link.
-    if not reached or len(mine) < 2:
+    if not reached or len(mine) < 2 or not (any(reached) or any(known)):
         return result
     best = [max(map(value_of, touching(others, peer))) for peer in nodes if touching(others, peer)]
     limit = bound(best, min_ratio, mad_factor)
-    if known:
+    if known and result["others_median_gbps"]:
         result["ratio"] = result["median_gbps"] / result["others_median_gbps"]
     result["bound_gbps"] = limit
     result["slow_pairs"] = [link["nodes"] for link in mine if is_slow(link, limit)]
@@ -115,5 +125,5 @@ def _by_majority(judgement, links, node, min_ratio, mad_factor):
     mine = [value_of(link) for link in touching(links, node)]
     others = [value_of(link) for link in without(links, node)]
     limit = bound(others, min_ratio, mad_factor)
-    if len(mine) > 2 and len(others) > 2 and median(mine) < limit:
+    if limit is not None and len(mine) > 2 and len(others) > 2 and median(mine) < limit:
         judgement.update(verdict=MOSTLY, bound_gbps=limit)

@@ -1,17 +1,16 @@
 """What a finding takes: nothing, a GPU reset, a reboot, or another node; and what Azure has to be told.
 
 Fault codes are Azure's (azurehpc-health-checks, ``triggerGHR/config/nhc_fault_dictionary.cfg``). What an XID takes is
-NVIDIA's ("Analyzing Xid Errors with the Xid Catalog", the immediate action), as far as a tenant of a virtual machine can do it.
+NVIDIA's and stands in ``checks.xids``.
 """
 
 from __future__ import annotations
 
-import re
-
+from .checks import xids
+from .evidence import nhc_faults
 from .evidence.nhc_log import NO_FAULT, fault_codes
 
-# From least to most.
-CLASSES = ("none", "reset_gpu", "reboot", "replace")
+CLASSES = xids.CLASSES  # from least to most
 
 # Check: (class, fault code) of a failed finding. What is not here (a full disk, a clock, a NIC's setting) is mended on the node.
 BY_CHECK = {
@@ -20,6 +19,7 @@ BY_CHECK = {
     "gpu.ecc": ("reset_gpu", "NHC2019"),
     "gpu.remap": ("reset_gpu", "NHC2007"),
     "gpu.recovery_action": ("reset_gpu", "NHC2001"),
+    "gpu.inforom": ("replace", "NHC2008"),
     "gpu.throttle": ("replace", "NHC2017"),
     "gpu.nvlink": ("reset_gpu", "NHC2016"),
     "gpu.fabric": ("reboot", "NHC2016"),
@@ -34,6 +34,12 @@ BY_CHECK = {
     "kernel_log.mce": ("replace", "NHC2001"),
     "kernel_log.filesystem": ("reboot", None),
     "kernel_log.kernel_bug": ("reboot", None),
+    "kernel_log.pcie": ("reboot", "NHC2020"),
+    "kernel_log.gpu_lost": ("reboot", "NHC2013"),
+    "kernel_log.gpu_init": ("reboot", "NHC2015"),
+    "kernel_log.gpu_reset": ("reset_gpu", "NHC2001"),
+    "kernel_log.sxid": ("reboot", "NHC2016"),
+    "kernel_log.nic": ("reboot", "NHC2001"),
     "nhc.nccl_allreduce_gbps": ("replace", "NHC2010"),
     "nhc.ib_write_gbit_s": ("replace", "NHC2003"),
     "nhc.h2d_gbps": ("reboot", "NHC2020"),
@@ -51,12 +57,6 @@ WORSE = (
     ("ib.state", "missing", "reboot", "NHC2002"),
     ("ib.state", "Gbit/s", "replace", "NHC2003"),
 )
-XIDS = {
-    48: ("reset_gpu", "NHC2014"), 62: ("reset_gpu", "NHC2001"), 63: ("reset_gpu", "NHC2007"), 64: ("replace", "NHC2007"),
-    74: ("reset_gpu", "NHC2016"), 79: ("reboot", "NHC2013"), 92: ("replace", "NHC2019"), 94: ("reset_gpu", "NHC2012"),
-    95: ("reset_gpu", "NHC2011"), 119: ("reset_gpu", "NHC2001"), 120: ("reset_gpu", "NHC2001"), 140: ("reset_gpu", "NHC2019"),
-}  # fmt: skip
-OTHER_XID = ("reboot", "NHC2001")
 # Faults that Azure NHC names and that a reset or a reboot may mend; every other one takes another node.
 BY_FAULT = {"NHC2007": "reset_gpu", "NHC2015": "reboot", "NHC2016": "reset_gpu"}
 
@@ -77,12 +77,13 @@ def classify(item):
         return "none", None
     check, seen = item["check"], item["seen"]
     if check == "kernel_log.xid":
-        numbers = sorted({int(number) for number in re.findall(r"\bXID (\d+)", seen)})
-        found = [XIDS.get(number, OTHER_XID) for number in numbers] or [OTHER_XID]
-        return max(found, key=lambda pair: CLASSES.index(pair[0]))
+        return xids.classify(seen)
     if check.startswith("nhc.") and check not in BY_CHECK:
+        quoted = nhc_faults.quoted_xids(check, seen)
+        if quoted:
+            return classify(dict(item, check="kernel_log.xid", seen=quoted))
         codes = sorted(set(fault_codes(seen)) - {NO_FAULT})
-        found = [(BY_FAULT.get(code, "replace"), code) for code in codes]
+        found = nhc_faults.by_words(check, seen) or [(BY_FAULT.get(code, "replace"), code) for code in codes]
         return max(found, key=lambda pair: CLASSES.index(pair[0]), default=("reboot", None))
     found = [BY_CHECK.get(check, ("none", None))]
     found += [(kind, code) for name, words, kind, code in WORSE if name == check and words in seen]
@@ -108,7 +109,7 @@ def remediation(reasons, physical_host):
         elif kind != "none":
             also = "; then with physical host %s and fault code %s" % (host, code) if code else ""
             own = " (%s)" % item["remedy"] if item["remedy"] else ""
-            kept = "; the kernel log keeps this finding until the next boot" if item["check"] == "kernel_log.xid" else ""
+            kept = "; the kernel log keeps this finding until the next boot" if item["check"].startswith("kernel_log.") else ""
             item = dict(item, remedy="[%s] %s%s%s%s" % (kind, REMEDY[kind], also, kept, own))
         told.append(item)
     return told, {

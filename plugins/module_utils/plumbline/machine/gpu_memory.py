@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from . import nvidia
@@ -11,16 +12,15 @@ APPS = "--query-compute-apps=pid,used_gpu_memory"
 
 
 def parse(text):
-    """Return ``[{"index", "name", "total_mib", "used_mib"}]`` of :data:`QUERY`'s CSV output."""
-    return [
-        {
-            "index": int(nvidia.number(row["index"])),
-            "name": row["name"],
-            "total_mib": nvidia.number(row["memory.total"]),
-            "used_mib": nvidia.number(row["memory.used"]),
-        }
-        for row in nvidia.parse_csv(text)
-    ]
+    """Return ``[{"index", "name", "total_mib", "used_mib"}]`` of :data:`QUERY`'s CSV output; raises ``nvidia.NvidiaError``."""
+    gpus = []
+    for row in nvidia.parse_csv(text, ("index", "name", "memory.total", "memory.used")):
+        index = nvidia.count(row["index"])
+        if index is None:
+            raise nvidia.NvidiaError("nvidia-smi printed a GPU that cannot be read: %r" % row)
+        total, used = nvidia.number(row["memory.total"]), nvidia.number(row["memory.used"])
+        gpus.append({"index": index, "name": row["name"], "total_mib": total, "used_mib": used})
+    return gpus
 
 
 def read(tool):
@@ -39,8 +39,12 @@ def users(tool):
     found = nvidia.find_tool(tool)
     if not found:
         return []
-    code, stdout, _stderr = nvidia.run(found, [APPS, "--format=csv"])
-    return [int(row["pid"]) for row in nvidia.parse_csv(stdout) if row["pid"].isdigit()] if code == 0 and stdout.strip() else []
+    try:
+        code, stdout, _stderr = nvidia.run(found, [APPS, "--format=csv"])
+        rows = nvidia.parse_csv(stdout, ("pid",)) if code == 0 else []
+    except nvidia.NvidiaError:
+        return []
+    return [int(row["pid"]) for row in rows if re.fullmatch("[0-9]+", row["pid"])]
 
 
 def busy(gpus, idle_mib):

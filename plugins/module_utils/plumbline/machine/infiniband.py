@@ -12,6 +12,9 @@ from typing import NamedTuple
 from ..core.files import read_int, read_text
 
 FOLDER = "sys/class/infiniband"
+# IBA, PortInfo: PortState and PortPhysicalState.
+ACTIVE = (4, "ACTIVE")
+POLLING, DISABLED, LINK_UP = (2, "Polling"), (3, "Disabled"), (5, "LinkUp")
 LINK_LAYER = "InfiniBand"  # the other one is "Ethernet": RoCE, and Azure's accelerated network
 WORD_BYTES = 4  # port_xmit_data counts in units of 4 bytes (IBA, PortXmitData)
 
@@ -61,7 +64,7 @@ def link_layer(port):
 
 def state(port):
     """Return ``state``, ``phys_state`` and ``link_layer`` in the kernel's words and ``rate_gbit_s``; None for what cannot be read."""
-    rate = re.match(r"(\d+(?:\.\d+)?)", read_text(os.path.join(port.folder, "rate")) or "")
+    rate = re.match(r"([0-9]+(?:\.[0-9]+)?)\s*G", read_text(os.path.join(port.folder, "rate")) or "", re.IGNORECASE)
     return {
         "state": read_text(os.path.join(port.folder, "state")),
         "phys_state": read_text(os.path.join(port.folder, "phys_state")),
@@ -71,8 +74,17 @@ def state(port):
 
 
 def counter(port, name):
-    """Return a counter of the port, such as ``link_downed``; None when it cannot be read."""
-    return read_int(os.path.join(port.folder, "counters", name))
+    """Return a counter of the port, such as ``link_downed``; None when it cannot be read, or is no count."""
+    value = read_int(os.path.join(port.folder, "counters", name))
+    return value if value is not None and value >= 0 else None
+
+
+def is_state(text, state):
+    """Return whether what the kernel wrote (``4: ACTIVE``) is ``state``, a number and its word; the number decides where there is one."""
+    number, colon, word = (text or "").rpartition(":")
+    if colon and number.strip().isdecimal():
+        return int(number) == state[0]
+    return word.strip().lower() == state[1].lower()
 
 
 def sent_bytes(port):

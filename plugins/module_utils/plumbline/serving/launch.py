@@ -12,8 +12,8 @@ import time
 
 from ..core import processes
 from ..core.files import read_text
+from . import cause as failure
 from .command import node_environment, printable
-from .log import root_cause
 from .runtime import Runtime, RuntimeProblem
 
 # Wrong options and missing files end a program in its first moments.
@@ -66,9 +66,15 @@ class Program:
             yield time.monotonic() - started
             time.sleep(every_s)
 
+    def causes(self, beside=()):
+        """Return the ranked causes that its log, and those at the paths ``beside`` it, know of its failure (``serving.cause``)."""
+        logs = [(os.path.basename(path), read_text(path) or "") for path in (self.log, *beside)]
+        return failure.causes_of_logs(logs)
+
     def cause(self):
-        """Return the line of its log that says why it failed, ``""`` where none does (``serving.cause``)."""
-        return root_cause(read_text(self.log) or "")
+        """Return the line of its log that says why it failed, ``""`` where none does."""
+        best = self.causes()
+        return best[0].text if best else ""
 
     def last_words(self, lines=3):
         """Return the last lines of its log as one line, or why it cannot be read."""

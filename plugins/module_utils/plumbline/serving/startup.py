@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ from ..core.fact import PASSING, Measurement
 from ..core.files import read_text
 from ..model import config as served_model
 from ..model import memory as model_memory
+from . import cause as failure
 from . import log as server_log
 from . import peers, span
 from .command import AddressUnknown, checked_layout, native, printable, serve_argv
@@ -184,14 +186,15 @@ class Start:
 
     def add_why_not_ready(self, lost, said):
         """Add the reason of a server that gave no completion: a ``lost`` node, the time, or its end; ``said`` is its last answer."""
-        cause = self.server.cause()
+        beside = sorted(glob.glob(os.path.join(self.args["work_dir"], "ray-*.log"))) if self.layout["executor"] == "ray" else []
+        cause, remedy = failure.told(self.server.causes(beside))
         if lost:
             seen = lost + ("; the log says: %s" % cause if cause else "")
         elif self.server.is_running():
             seen = "no completion after %d s (%s)" % (self.args["timeout_s"], cause or said)
         else:
             seen = cause or "the server ended without saying why"
-        remedy = "read %s on the head" % self.server.log
+        remedy = "%sread %s on the head" % (remedy + "; " if remedy else "", self.server.log)
         self.measurement.add("serve.ready", "failed", seen, "a completion within %d s" % self.args["timeout_s"], remedy)
 
     def read_log(self):

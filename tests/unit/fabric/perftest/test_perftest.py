@@ -181,3 +181,35 @@ def test_nobody_at_the_other_end_is_told_from_a_slow_port_and_nothing_stays(mock
     assert "not done after 3 s" in found["mlx5_ib6/1"]["problem"]
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert mock_ib_write_bw not in left
+
+
+def outcome(text, status=0):
+    return perftest_run.outcome({"status": status, "text": text, "timed_out": False}, SIZE, 20)
+
+
+def test_a_text_that_was_cut_is_nothing_against_the_port_and_nothing_for_it():
+    whole = texts.good()
+    for place in range(len(whole) - len(texts.LINE) + 20):
+        found = outcome(whole[:place])
+        assert found["gbit_s"] is None and found["unfinished"], place
+        measurement = Measurement("link", "ib")
+        perftest.judge_port(measurement, "mlx5_0/1", found, 380, "node2")
+        assert measurement.reasons[0]["status"] == "incomplete"
+    assert outcome(whole) == {"gbit_s": 391.77, "problem": None, "connected": True}
+
+
+@pytest.mark.parametrize(("average", "status"), [(395.0, "failed"), (761.0, "healthy")])
+def test_both_directions_together_must_be_twice_as_fast(average, status):
+    found = outcome(texts.good(average).replace("RDMA_Write BW", "RDMA_Write Bidirectional BW"))
+    measurement = Measurement("link", "ib")
+    perftest.judge_port(measurement, "mlx5_0/1", found, 380, "node2")
+    assert measurement.reasons[0]["status"] == status and "both directions together" in measurement.reasons[0]["seen"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [("Couldn't allocate MR", "nvidia-peermem"), ("Failed to modify QP to RTR", "partition keys"), ("Failed status 12", "cable"),
+     ("IB device mlx5_9 not found", "ibstat"), ("anything else", "by hand")],
+)  # fmt: skip
+def test_what_to_do_fits_what_it_says(problem, said):
+    assert said in perftest.remedy(problem)

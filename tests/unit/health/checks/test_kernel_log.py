@@ -25,6 +25,28 @@ BAD = [
     ("xid", "failed", "NVRM: Xid (PCI:0008:00:00): 95, Uncontained: FBHUB error"),
     ("xid", "failed", "NVRM: Xid (PCI:0008:00:00): 140, unrecovered ECC"),
     ("xid", "degraded", "NVRM: Xid (PCI:0001:00:00): 31, pid=99, name=python3, MMU Fault"),
+    ("xid", "failed", "NVRM: Xid (PCI:0001:00:00 GPU-I:05 GPU-CI:00): 94, pid=1, Contained: SM (0x1)"),
+    ("io_error", "failed", "nvme nvme1: Disabling device after reset failure: -19"),
+    ("io_error", "failed", "nvme nvme1: Removing after probe failure status: -5"),
+    ("filesystem", "failed", "XFS (nvme0n1p1): Filesystem has been shut down due to log error (0x2)."),
+    ("mce", "failed", "[Hardware Error]: Deferred error, no action required."),
+    ("mce", "failed", "Memory failure: 0x1e3b2c4: recovery action for dirty LRU page: Recovered"),
+    ("mce_corrected", "degraded", "[Hardware Error]: Corrected error, no action required."),
+    ("mce_unclear", "degraded", "{1}[Hardware Error]:   device_id: 0000:20:03.1"),
+    ("pcie", "failed", "pcieport 0000:00:02.0: AER: Uncorrected (Fatal) error received: id=0010"),
+    ("pcie", "failed", "pcieport 0000:89:02.0: DPC: containment event, status:0x1f01 source:0x0000"),
+    ("pcie_corrected", "degraded", "pcieport 0000:00:02.0: AER: Corrected error received: 0000:01:00.0"),
+    ("gpu_lost", "failed", "NVRM: GPU at 0000:01:00.0 has fallen off the bus."),
+    ("gpu_init", "failed", "NVRM: GPU 0000:04:00.0: RmInitAdapter failed! (0x62:0x40:2192)"),
+    ("gpu_reset", "failed", "NVRM: nvAssertOkFailedNoLog: Assertion failed: Reset required [NV_ERR_RESET_REQUIRED] (0x00000062)"),
+    ("sxid", "failed", "nvidia-nvswitch1: SXid (PCI:0000:06:00.0): 20034, Fatal, Link 48 LTSSM Fault Up"),
+    ("sxid_nonfatal", "degraded", "nvidia-nvswitch3: SXid (PCI:0000:04:00.0): 22013, Non-fatal, Link 44 Minion Link DLREQ interrupt"),
+    ("nic", "failed", "mlx5_core 0000:0d:00.0: poll_health:801:(pid 0): device's health compromised - reached miss count"),
+    ("nic_recovered", "degraded", "mlx5_core 0000:65:00.0 eth0: NETDEV WATCHDOG: CPU: 5: transmit queue 0 timed out 5032 ms"),
+    ("mce", "failed", "SError Interrupt on CPU12, code 0x00000000be000011 -- SError"),
+    ("hung_task", "degraded", "INFO: task kworker/u64:3:1234 blocked in I/O wait for more than 122 seconds."),
+    ("kernel_bug", "failed", "Internal error: synchronous external abort: 0000000096000410 [#1] SMP"),
+    ("kernel_bug", "failed", "BUG: kernel NULL pointer dereference, address: 0000000000000008"),
 ]
 
 
@@ -62,6 +84,11 @@ def test_bad_news_is_found_once(rule, status, text):
         "NVRM: loading NVIDIA UNIX x86_64 Kernel Module  580.159.04",
         "nvme nvme0: 32/0/0 default/read/poll queues",
         "EDAC MC0: Giving out device to module skx_edac",
+        "Machine check exception polling timer started.",
+        "pcieport 0000:00:01.0: AER: enabled with IRQ 34",
+        "NVRM: GPU at PCI:0000:9b:00: GPU-00000000-aaaa-bbbb-cccc-000000000001",
+        "nvidia-nvswitch3: using MSI",
+        "mlx5_core 0000:13:00.0: Port module event: module 0, Cable plugged",
     ],
 )
 def test_good_news_is_not(text):
@@ -73,6 +100,12 @@ def test_a_fatal_xid_is_not_hidden_by_a_later_harmless_one():
     found = found_in(*texts)[-1]
     assert (found["rule"], found["status"], found["count"]) == ("xid", "failed", 1)
     assert ": 79," in found["last"]
+
+
+def test_a_message_of_several_lines_is_told_once_with_its_details():
+    block = ["{1}[Hardware Error]: event severity: fatal", "nvme nvme0: pci function", "{1}[Hardware Error]:   section_type: PCIe error"]
+    by_rule = {item["rule"]: item for item in found_in(*block)}
+    assert by_rule["mce"]["count"] == 1 and by_rule["mce"]["last"].endswith("event severity: fatal; section_type: PCIe error")
 
 
 def test_xids_lost_with_the_ring_buffer_are_incomplete(root):

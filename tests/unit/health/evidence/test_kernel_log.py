@@ -55,3 +55,26 @@ def test_unreadable_log_says_why(monkeypatch):
     monkeypatch.setattr(log.shutil, "which", lambda name: None)
     seen = log.collect()
     assert seen["lines"] is None and seen["events"] is None and seen["error"] == "klogctl: Operation not permitted"
+
+
+def test_what_a_journal_lacks_is_said():
+    first, more = {"MESSAGE": "Linux version 6.8"}, {"MESSAGE": "nvidia: loading"}
+    whole = "".join(json.dumps(entry) + "\n" for entry in (first, more))
+    assert log.journal_lacks(whole, log.parse_journal(whole)) is None
+    for end in range(1, len(whole)):
+        cut = whole[:end]
+        try:
+            lines = log.parse_journal(cut)
+        except ValueError:
+            continue
+        # A cut between two entries is the one that the text does not show; journalctl's status does.
+        assert log.journal_lacks(cut, lines) or cut == json.dumps(first) + "\n"
+    assert "status 1" in log.journal_lacks(whole, log.parse_journal(whole), status=1)
+    truncated = "Journal file /var/log/journal/a/system.journal is truncated, ignoring file."
+    assert truncated in log.journal_lacks(whole, log.parse_journal(whole), truncated)
+
+
+def test_values_of_the_journal_that_are_odd_raise_nothing():
+    odd = [[1, 999], [None, {}], {}, 7, "", True, "x" * 9, ["a", "b"]]
+    text = "".join(json.dumps({"MESSAGE": value, "__REALTIME_TIMESTAMP": value}) + "\n" for value in odd) + "[" * 100000 + "\n7\n"
+    assert [line for line in log.parse_journal(text) if line.get("damaged")][-1]["text"] == "7"

@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from ansible.module_utils.plumbline.health.checks.nhc import check_nhc
 from ansible.module_utils.plumbline.health.evidence import nhc_conf, nhc_run
 from nhc_mock import install
@@ -44,6 +45,22 @@ def test_what_docker_said_is_told(tmp_path):
     (item,) = check_nhc({"nhc": seen}, {})
     assert item["status"] == "incomplete" and not Path(seen["log"]).exists()
     assert (Path(item["remedy"].removeprefix("look into ")) / "output.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ('docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].', "NVIDIA container toolkit"),
+        ('docker: Error response from daemon: Conflict. The container name "/aznhc" is already in use by container "0123".', "another NHC"),
+        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", "start docker"),
+        ("nvidia-container-cli: initialization error: nvml error: driver not loaded: unknown.", "load the NVIDIA driver"),
+        ("ERROR NHC:  FATAL:  Can't write >>/x as root (uid 0) -- Read-only filesystem/device failure?", "read-only"),
+    ],
+)
+def test_a_run_that_checked_nothing_has_a_remedy_of_its_own(tmp_path, said, remedy):
+    script = install(tmp_path, "cat << 'END'\n%s\nEND\nexit 125\n" % said)
+    (item,) = check_nhc({"nhc": nhc_run.run(script, str(tmp_path / "log"), "Standard_ND96isr_H100_v5")}, {})
+    assert item["status"] == "incomplete" and remedy in item["remedy"] and "look into " in item["remedy"]
 
 
 def test_old_runs_are_removed(tmp_path):

@@ -21,3 +21,16 @@ def test_tool_that_fails_says_so(tmp_path):
     tool.chmod(0o755)
     seen = nvlink.collect(str(tool), 5)
     assert seen["status"] is None and "ended with 9: Unable to determine" in seen["said"][0]
+
+
+def test_rates_and_raw_figures_are_no_error_counts():
+    text = "GPU 0: NVIDIA B300\n\t Link 0: Symbol Errors: 2\n\t Link 0: Symbol BER: 15e-255\n\t Link 0: Tx discards: N/A\n"
+    (gpu,) = nvlink.parse_errors(
+        text + "\t Link 0: FEC Errors - 0: 361\n\t Link 0: Raw Errors Lane 0: 82\n\t Link 0: Raw BER Lane 0: 2061\n"
+    )
+    assert gpu["counters"] == {0: {"Symbol Errors": 2, "Tx discards": None}} and gpu["rates"] == {0: {"Symbol BER": 15e-255}}
+
+
+def test_a_link_is_active_inactive_or_unreadable():
+    (gpu,) = nvlink.parse_status("GPU 0: NVIDIA B200\n Link 0: 50 GB/s\n Link 1: <inActive>\n Link 2: 26,562 GB/s\n Link 3: 26.5\n")
+    assert gpu["links"] == {0: 50.0, 1: 0.0} and gpu["unreadable"] == [2, 3]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...core.stats import quantile
-from .. import collective
+from .. import collective, transport
+from . import output
 
 OUTLIER_SHARE = 0.05  # of the median: a value further away than this, and than 1.5 interquartile ranges, is an outlier
 
@@ -91,7 +92,8 @@ def measured(op, ranks, nodes, results):
             at = point(result["rows"], run["sizes"][0], iterations)
             continue
         for item in result["rows"]:
-            sweep[item["size_bytes"]] = row(item, op, ranks, iterations)
+            if item["in_place"] or item["out_of_place"]:
+                sweep[item["size_bytes"]] = row(item, op, ranks, iterations)
     rows = [sweep[size] for size in sorted(sweep)]
     if rows:
         found.update(collective.summary(rows))
@@ -116,7 +118,7 @@ def judge_completeness(measurement, results):
             if run["what"] == "sweep":
                 left = [size for size in left if size <= limit]
         missing += left
-        problems += result["problems"]
+        problems += result["problems"] + _surplus(run, result)
     if reduced:
         measurement.add(
             "collective.memory", "degraded", f"the test reduced the largest message to {min(reduced)} bytes: not enough GPU memory",
@@ -135,6 +137,24 @@ def judge_completeness(measurement, results):
             "collective.output", "incomplete", "; ".join(dict.fromkeys(problems))[:600], "output of a known format, without an error",
             "run the fact's command by hand and compare with the formats in docs/fabric.md",
         )  # fmt: skip
+    transport.judge_warnings(measurement, [text for _run, result in results for text in result["warnings"]], "collective.warnings")
+
+
+def _surplus(run, result):
+    """Return what is wrong with rows that nobody asked for: another process wrote them, and which number is this run's is not known.
+
+    A size may have rows of several types and operations (``-d all``, ``-o all``). A test that was short of memory measures its limit.
+    """
+    found = {}
+    for item in result["rows"]:
+        if not (result["reduced_max_bytes"] and item["size_bytes"] <= result["reduced_max_bytes"]):
+            key = (item["size_bytes"], item.get("type"), item.get("redop"), item.get("root"))
+            found[key] = found.get(key, 0) + 1
+    return [
+        f"{count} row(s) of {key[0]} bytes where {run['sizes'].count(key[0])} were asked for"
+        for key, count in found.items()
+        if run["sizes"] and count > run["sizes"].count(key[0])
+    ]
 
 
 def judge_values(measurement, op, results):
@@ -168,30 +188,68 @@ def judge_values(measurement, op, results):
         )  # fmt: skip
     elif checked:
         measurement.add("collective.values", "healthy", f"{checked} results checked, none wrong", threshold)
+    elif any(result["rows"] for _run, result in results):
+        measurement.add(
+            "collective.values", "incomplete", "no result was checked", threshold,
+            "measure out of place too: nccl-tests never check a sendrecv in place",
+        )  # fmt: skip
 
 
 def judge_devices(measurement, results, ranks, hosts):
     """Add a failure where the ranks are not those that were asked for.
 
-    nccl-tests built without MPI start once for each process and measure nothing between them: every process is rank 0.
+    nccl-tests built without MPI start once for each process and measure nothing between them: every process is rank 0. A list
+    that lacks a rank in its middle, or has a line that cannot be read, was damaged on its way: that says nothing of the ranks.
     """
     for _run, result in results:
+        if _right_devices(measurement, result, ranks, hosts):
+            continue
         devices = result["devices"]
-        if not devices:
-            continue
-        numbers = sorted(item["rank"] for item in devices)
-        names = {item["host"] for item in devices}
-        if numbers == list(range(ranks)) and len(names) == hosts:
-            continue
-        several_zeros = numbers.count(0) > 1
-        measurement.add(
-            "collective.ranks", "failed",
-            f"{len(devices)} devices with ranks {', '.join(map(str, numbers[:16]))} on {len(names)} host(s) {', '.join(sorted(names))}",
-            f"ranks 0 to {ranks - 1} on {hosts} host(s)",
-            "nccl-tests were built without MPI=1: each process measured itself; install a build with MPI"
-            if several_zeros or len(devices) < ranks else "check the host file's addresses and the host names of the nodes",
-        )  # fmt: skip
+        numbers = sorted(item["rank"] for item in devices if item["rank"] is not None)
+        names = {str(item["host"]) for item in devices}
+        seen = f"{len(devices)} devices with ranks {', '.join(map(str, numbers[:16]))} on {len(names)} host(s) {', '.join(sorted(names))}"
+        threshold = f"ranks 0 to {ranks - 1} on {hosts} host(s)"
+        if _damaged(result, numbers, ranks):
+            measurement.add(
+                "collective.ranks", "incomplete", seen + ": the list is not whole", threshold,
+                "run it again with nothing else writing into its output, or with tags (mpirun --tag-output)",
+            )  # fmt: skip
+        else:
+            measurement.add(
+                "collective.ranks", "failed", seen, threshold,
+                "nccl-tests were built without MPI=1: each process measured itself; install a build with MPI"
+                if numbers.count(0) > 1 or len(devices) < ranks else "check the host file's addresses and the host names of the nodes",
+            )  # fmt: skip
         return
+
+
+def _right_devices(measurement, result, ranks, hosts):
+    """Return whether a result's devices are the right ones, or nothing was measured that they could tell of."""
+    devices = result["devices"]
+    if not devices:
+        return result["format"] != "text" or not result["rows"]
+    numbers = sorted(item["rank"] for item in devices if item["rank"] is not None)
+    if len({str(item["host"]) for item in devices}) != hosts:
+        return False
+    each = result["devices_per_process"] or 1
+    if numbers == list(range(ranks)):
+        if result["devices_listed"] is not None:
+            seen = f"ranks 0 to {ranks - 1} by the text's list of devices, the JSON lists {result['devices_listed']}"
+            measurement.add("collective.ranks", "healthy", seen, "every rank")
+        return True
+    # The JSON has the first device of each process only.
+    if result["devices_from"] == "json" and each > 1 and len(numbers) * each == ranks and numbers == list(range(0, ranks, each)):
+        seen = f"{len(numbers)} process(es) of {each} GPUs by the JSON's config, which lists the first device of each"
+        measurement.add("collective.ranks", "healthy", seen, "every rank")
+        return True
+    return False
+
+
+def _damaged(result, numbers, ranks):
+    """Return whether a list of devices is no whole one, so that what it lacks may have been there."""
+    distinct = len(set(numbers)) == len(numbers) and set(numbers) <= set(range(ranks))
+    torn = any(problem.startswith(output.DEVICE_LINE) for problem in result["problems"])
+    return distinct and (torn or numbers != list(range(len(numbers))) or not numbers)
 
 
 def _bandwidth(found, item):

@@ -15,34 +15,29 @@ A result is ``{"format", "tests_version", "nccl_version", "program", "iterations
 from __future__ import annotations
 
 import json
-import math
 import re
 
 from ...core.scrub import scrub_text
+from . import streams, table
 
-PLACEMENTS = ("out_of_place", "in_place")
+PLACEMENTS = table.PLACES
+number, count = table.number, table.count
 
 # One NCCL log line: host:pid:tid [device] NCCL INFO ..., or since 2.27 with a timestamp in front of it.
 LOG = r"(?:\[[\d-]+ [\d:.]+\] )?%s:\d+:\d+ (?:\[-?\d+\] )?(?:\S+:\d+ (?:\(\w+\) )?)?NCCL (?:INFO|WARN|CALL|TRACE|ABORT|VERSION)[^\n]*\n?"
+# The end of a row behind a log line that it ran into: one half or both, in the widths that the tests print.
+TAIL = re.compile(r"(?:(?: {2,}\d[\d.]*(?:e[+-]\d+)?){3} {2,}(?:N/A|\d+(?:e\+\d+)?)){1,2}\s*$")
+WARNING = re.compile(r"NCCL WARN ([^\n]*)")
 RANK = re.compile(r"^#\s+Rank\s+(\d+)\s+(?:Group\s+(\d+)\s+)?Pid\s+(\d+) on\s+(\S+) device\s+(\d+) \[([^\]]*)\] (.*)$")
-TAG = re.compile(r"^\[\d+,\d+\](?:<\w+>)?:\s?", re.M)  # mpirun --tag-output
-ROW = re.compile(r"^\s*(\d+)\s+(\d+)\s+([a-z]\w*)\s+(\S+)\s+(.*)$")
 SETTINGS = re.compile(r"warmup iters: (\d+) iters: (\d+) agg iters: (\d+) validation: (\d+)")
-
-
-def number(text):
-    """Return a printed number, None for what is none (``N/A``, ``nan``, ``inf``, missing)."""
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def count(value):
-    """Return a count that was printed as text, as a float, or as ``2e+06``; None where nothing was counted."""
-    value = number(value)
-    return None if value is None else int(value)
+PROCESS = re.compile(r"nThread (\d+) nGpus (\d+)")
+BOUNDS = re.compile(r"#?\s*Out of bounds values\s*:\s*(\d+)\s+(OK|FAILED)\s*$")
+FAILURE = re.compile(
+    r"skipping json|invalid option|.*(?:Test (?:NCCL|CUDA) failure|Test failure |Test timeout|MPI_ABORT was invoked|Invalid number of GPUs"
+    r"|exited with non-zero status|Segmentation fault|exited on signal)"
+)
+DEVICE_LINE = "a line of the device list that cannot be read: "
+UNENDED = "the text ends before # Avg bus bandwidth: the test did not come to its end, or its end was not kept"
 
 
 def release(code):
@@ -61,84 +56,69 @@ def empty(form):
         "format": form, "tests_version": None, "nccl_version": None, "program": None, "iterations": None,
         "warmup_iterations": None, "validation": None, "devices": [], "rows": [], "out_of_bounds": None,
         "avg_busbw_gbps": None, "reduced_max_bytes": None, "problems": [],
+        "row_problems": [], "warnings": [], "devices_per_process": 1, "devices_from": form.partition("/")[0],
+        "devices_listed": None,
     }  # fmt: skip
 
 
-def without_log(text):
+def without_log(text, hosts=()):
     """Return the text without NCCL's log lines, and rows whole again that a log line cut in two.
 
     A row's first columns are printed before the measurement: what NCCL logs meanwhile lands behind them, on the same
-    line. The rest of the row follows the log. A host name that starts with a digit would run into ``root``, so names
-    that the tests themselves print are taken exactly.
+    line. The rest of the row follows the log, on the next line or behind its last one. A host name that starts with a digit
+    would run into ``root``, so names that the tests themselves print (``hosts``) are taken exactly.
     """
-    hosts = sorted({match.group(4) for line in text.splitlines() for match in [RANK.match(TAG.sub("", line))] if match}, key=len)
-    for host in reversed(hosts):
-        text = re.sub(LOG % re.escape(host), "", text)
-    return re.sub(LOG % r"[A-Za-z_][\w.-]*", "", text)
+    names = [re.escape(host) for host in sorted(hosts, key=len, reverse=True)]
+    pattern = re.compile(LOG % ("(?:%s)" % "|".join([*names, r"[A-Za-z_][\w.-]{0,252}"])))
+    # Line by line, and only where the word is: what is no log may be long.
+    return "".join(pattern.sub(_tail, line) if "NCCL " in line else line for line in text.splitlines(keepends=True))
 
 
-def _placement(tokens, timed):
-    return {
-        "time_us": number(tokens[0]),
-        "algbw_gbps": number(tokens[1]),
-        "busbw_gbps": number(tokens[2]),
-        "wrong": count(tokens[3]),
-        "times_us": None,
-        **({"min_us": number(tokens[4]), "max_us": number(tokens[5]), "p99_us": number(tokens[6])} if timed else {}),
-    }
-
-
-def _row(match):
-    """Return one row of the table, or None when its columns are not known."""
-    size, elements, kind, redop, rest = match.groups()
-    tokens = rest.split()
-    if len(tokens) >= 3 and re.match(r"\d{4}-\d\d-\d\d$", tokens[-2]) and re.match(r"\d\d:\d\d:\d\d$", tokens[-1]):
-        tokens = tokens[:-2]  # -S 1
-    if not re.match(r"-?\d+$", tokens[0]) or len(tokens) not in (5, 9, 17):
-        return None
-    root, body = int(tokens[0]), tokens[1:]
-    width = 8 if len(body) == 16 else 4
-    halves = [body[start : start + width] for start in range(0, len(body), width)]
-    if any(number(half[0]) is None for half in halves):
-        return None
-    found = [_placement(half, width == 8) for half in halves]
-    return {
-        "size_bytes": int(size), "count": int(elements), "type": kind, "redop": redop, "root": root,
-        # With one half only, the test measured in place alone.
-        "out_of_place": found[0] if len(found) == 2 else None, "in_place": found[-1],
-    }  # fmt: skip
+def _tail(match):
+    tail = TAIL.search(match.group())
+    return "\n%s\n" % tail.group().rstrip() if tail else ""
 
 
 def parse_text(text):
     """Return the result in the text that a test printed; what it does not know is in ``problems``."""
     result = empty("text")
-    for line in without_log(TAG.sub("", text)).splitlines():
-        comment = line.strip()
-        if comment.startswith("#"):
-            _comment(result, comment)
-            continue
-        if re.match(r"(skipping json|invalid option)", comment) or "Test NCCL failure" in line or "Test CUDA failure" in line:
-            result["problems"].append(comment[:300])
-            continue
-        match = ROW.match(line)
-        if match:
-            row = _row(match)
-            if row:
-                result["rows"].append(row)
-            else:
-                result["problems"].append(f"a row with unknown columns: {comment[:200]}")
+    pieces = streams.streams(text)
+    hosts = {match.group(4) for piece in pieces for line in piece.splitlines() for match in [RANK.match(line.strip())] if match}
+    for warning in WARNING.findall(text):
+        if warning.strip()[:300] not in result["warnings"]:
+            result["warnings"].append(warning.strip()[:300])
+    for piece in pieces:
+        _process(result, without_log(piece, hosts))
+    result["problems"] = result["row_problems"] + result["problems"]
     return result
+
+
+def _process(result, text):
+    """Read what one process printed."""
+    rows, ends = table.Table(), 0
+    for line in text.splitlines():
+        comment = line.strip()
+        if FAILURE.match(comment):
+            result["problems"].append(comment[:300])
+        elif rows.line(line):
+            continue
+        elif comment.startswith(("#", "Out of bounds", "Avg bus")):
+            _comment(result, comment)
+            ends += re.match(r"#?\s*Avg bus bandwidth\s*: \S", comment) is not None
+    rows.end()
+    result["rows"] += rows.rows
+    result["row_problems"] += rows.problems
+    if (rows.rows or rows.tables) and ends < max(rows.tables, 1):
+        result["problems"].append(UNENDED)
 
 
 def _comment(result, line):
     """Read one line that starts with #."""
-    match = RANK.match(line)
-    if match:
-        rank, group, pid, host, device, pci, name = match.groups()
-        result["devices"].append(
-            {"rank": int(rank), "group": int(group or 0), "host": host, "device": int(device), "pci": pci, "name": name.strip()}
-        )
+    if _device(result, line) or _bounds(result, line):
         return
+    match = PROCESS.search(line)
+    if match:
+        result["devices_per_process"] = int(match.group(1)) * int(match.group(2))
     match = SETTINGS.search(line)
     if match:
         warmup, iterations, _aggregated, validation = map(int, match.groups())
@@ -154,12 +134,37 @@ def _comment(result, line):
         match = re.search(pattern, line)
         if match:
             result[key] = convert(match.group(1))
-    match = re.search(r"Out of bounds values\s*: (\d+) (\S+)", line)
-    if match:
-        result["out_of_bounds"] = {"count": int(match.group(1)), "ok": match.group(2) == "OK"}
     match = re.match(r"# (skipping json output.*|error: .*)", line)
     if match:
         result["problems"].append(match.group(1)[:300])
+
+
+def _device(result, line):
+    """Read a line of the list of devices; return whether it is one."""
+    match = RANK.match(line)
+    if match:
+        rank, group, _pid, host, device, pci, name = match.groups()
+        result["devices"].append(
+            {"rank": int(rank), "group": int(group or 0), "host": host, "device": int(device), "pci": pci, "name": name.strip()}
+        )
+    elif re.match(r"#\s+Rank\s+\d+\s+(?:Group|Pid)", line):
+        result["problems"].append(DEVICE_LINE + line[:120])
+    else:
+        return False
+    return True
+
+
+def _bounds(result, line):
+    """Read the line on values out of bounds; return whether it is one. A cut one says nothing, also not that values are bad."""
+    if "Out of bounds" not in line:
+        return False
+    match = BOUNDS.match(line)
+    if match:
+        wrong, before = int(match.group(1)), result["out_of_bounds"] or {"count": 0, "ok": True}
+        result["out_of_bounds"] = {"count": wrong + before["count"], "ok": match.group(2) == "OK" and not wrong and before["ok"]}
+    else:
+        result["problems"].append("the line on values out of bounds is not whole: %s" % line[:120])
+    return True
 
 
 def json_path(text):
@@ -193,8 +198,9 @@ def _json_placement(item, timed):
     if not isinstance(item, dict):
         return None
     timed = timed if isinstance(timed, dict) else {}
-    times = [number(value) for value in timed.get("times_us") or []]
-    skipped = count(timed.get("skipped_iterations")) or 0
+    times = timed.get("times_us")
+    times = [number(value) for value in times] if isinstance(times, list) else []
+    skipped = max(count(timed.get("skipped_iterations")) or 0, 0)
     return {
         "time_us": number(item.get("time", item.get("cpu_time"))),
         "algbw_gbps": number(item.get("alg_bw")),
@@ -209,58 +215,86 @@ def truth(value):
     return value is True or str(value).lower() == "true"
 
 
+def _dict(value):
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value):
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def parse_json(document):
     """Return the result in a JSON document of any schema so far."""
+    if not isinstance(document, dict):
+        result = empty("json")
+        result["problems"].append("the JSON is no object")
+        return result
     result = empty(f"json/{document.get('version')}")
-    config = document.get("config") or {}
+    config = _dict(document.get("config"))
     if document.get("version") not in (1, 2, 3):
         result["problems"].append(f"JSON schema {document.get('version')} is not known: read as schema 3")
-    args = document.get("args") or [""]
+    args = document.get("args")
     result.update(
         nccl_version=release(document.get("nccl_version")),
-        program=str(args[0]).rpartition("/")[2] or None,
-        iterations=config.get("iterations"),
-        warmup_iterations=config.get("warmup_iters"),
-        validation=config.get("validation"),
+        program=str(args[0]).rpartition("/")[2] or None if isinstance(args, list) and args else None,
+        iterations=count(config.get("iterations")),
+        warmup_iterations=count(config.get("warmup_iters")),
+        validation=count(config.get("validation")),
+        devices_per_process=max((count(config.get("ngpus")) or 1) * (count(config.get("nthreads")) or 1), 1),
         devices=[
-            {"rank": item.get("rank"), "group": item.get("group"), "host": item.get("hostname"), "device": item.get("device"),
+            {"rank": count(item.get("rank")), "group": item.get("group"), "host": item.get("hostname"), "device": item.get("device"),
              "pci": item.get("device_hex"), "name": item.get("device_info")}
-            for item in config.get("devices") or []
+            for item in _dicts(config.get("devices"))
         ],
     )  # fmt: skip
-    for item in document.get("results") or []:
-        row = {"size_bytes": count(item.get("size")), "count": count(item.get("count")), "type": item.get("type")}
-        row.update(redop=item.get("redop"), root=count(item.get("root")))
-        row.update({name: _json_placement(item.get(name), item.get(name + "_per_iter")) for name in PLACEMENTS})
-        result["rows"].append(row)
+    for item in _dicts(document.get("results")):
+        _json_row(result, item)
     bounds = document.get("out_of_bounds")
     if isinstance(bounds, dict):
         result["out_of_bounds"] = {"count": count(bounds.get("count")), "ok": truth(bounds.get("okay")) and not count(bounds.get("count"))}
-    average = document.get("average_bus_bandwidth") or document.get("average_bus_bandwidith") or {}
+    average = _dict(document.get("average_bus_bandwidth") or document.get("average_bus_bandwidith"))
     result["avg_busbw_gbps"] = number(average.get("bandwidth", average.get("bandwidith")))
-    result["problems"] += [f"error: {text}" for text in document.get("errors") or [] if text]
+    errors = document.get("errors")
+    result["problems"] += [f"error: {text}" for text in errors if text] if isinstance(errors, list) else []
     return result
+
+
+def _json_row(result, item):
+    """Take a row of the JSON; one without a size, or with neither half, is a problem and no row."""
+    row = {"size_bytes": count(item.get("size")), "count": count(item.get("count")), "type": item.get("type")}
+    row.update(redop=item.get("redop"), root=count(item.get("root")))
+    row.update({name: _json_placement(item.get(name), item.get(name + "_per_iter")) for name in PLACEMENTS})
+    halves = [row[name] for name in PLACEMENTS if row[name]]
+    if row["size_bytes"] is None or not halves or any(half["time_us"] is None for half in halves):
+        result["problems"].append(f"a row of the JSON ({item.get('size')} bytes) has no size, no placement or no time")
+    else:
+        result["rows"].append(row)
 
 
 def combined(text, document):
     """Return one result of a run's text and JSON (None where there was none): the JSON's numbers, which are exact.
 
-    A text with other sizes than the JSON is a problem: one of the two is not of this run, or not whole.
+    A text with other sizes than the JSON is a problem: one of the two is not of this run, or not whole. But rows that other words
+    cut to pieces in the text take nothing from the JSON. The list of devices is the longer one: nccl-tests put only the first
+    device of each process into the JSON (2.19.6 with ``-g 2``).
     """
     printed = parse_text(text)
     if document is None:
         return printed
     exact = parse_json(document)
-    sizes = [[row["size_bytes"] for row in result["rows"]] for result in (printed, exact)]
-    if sizes[0] != sizes[1]:
+    sizes = [sorted(row["size_bytes"] for row in result["rows"]) for result in (printed, exact)]
+    torn = bool(printed["row_problems"]) and not [size for size in sizes[0] if size not in sizes[1]]
+    if sizes[0] != sizes[1] and not torn:
         exact["problems"].append(f"the text has {len(sizes[0])} rows, the JSON {len(sizes[1])}")
-    for key in ("tests_version", "reduced_max_bytes"):
+    for key in ("tests_version", "reduced_max_bytes", "warnings"):
         exact[key] = printed[key]
-    for key in ("devices", "out_of_bounds"):
-        exact[key] = exact[key] or printed[key]
+    exact["out_of_bounds"] = exact["out_of_bounds"] or printed["out_of_bounds"]
+    if len(printed["devices"]) > len(exact["devices"]):
+        exact.update(devices=printed["devices"], devices_from="text", devices_listed=len(exact["devices"]))
     if printed["out_of_bounds"] and not printed["out_of_bounds"]["ok"]:
         exact["out_of_bounds"] = printed["out_of_bounds"]
-    exact["problems"] += [problem for problem in printed["problems"] if problem not in exact["problems"]]
+    ignored = set(exact["problems"]) | (set(printed["row_problems"]) if torn else set())
+    exact["problems"] += [problem for problem in printed["problems"] if problem not in ignored]
     return exact
 
 

@@ -88,13 +88,16 @@ def run(commands, folder, timeout_s, retry=False):
 
 
 def outcome(done, size_bytes, timeout_s):
-    """Return ``{"gbit_s", "problem", "connected"}`` of one client's run."""
+    """Return ``{"gbit_s", "problem", "connected"}`` of one client's run, for ``judge_port``."""
     text = done["text"]
     if done["status"] == 0:
         try:
-            return {"gbit_s": perftest.average_gbit_s(text, size_bytes), "problem": None, "connected": True}
+            found = {"gbit_s": perftest.average_gbit_s(text, size_bytes), "problem": None, "connected": True}
+        except perftest.Unfinished as error:
+            return {"gbit_s": None, "problem": "its text was not understood: %s" % error, "connected": True, "unfinished": True}
         except ValueError as error:
             return {"gbit_s": None, "problem": "its text was not understood: %s" % error, "connected": True}
+        return dict(found, both_ways=True) if perftest.both_ways(text) else found
     said = perftest.telling_line(text)
     if perftest.not_listening(text):
         return {"gbit_s": None, "problem": said, "connected": False}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ...core.fact import reason
 from ...machine import nvidia
+from ...machine import nvidia_messages as messages
+from .bound import NO_EXPECTATION
+from .gpu_state import check_state
 
 # Why a clock is held down, and what that means. gpu_idle and applications_clocks_setting are normal; a power cap
 # is normal under load, but not on an idle node.
@@ -36,13 +39,14 @@ def check_gpu(evidence, expect):
         # The driver's silence is evidence of a fault only where the bus shows a GPU.
         on_bus = gpu["presence"]["pci"]
         text = "%d on the PCI bus, but %s" % (len(on_bus), gpu["error"])
-        remedy = "install or reload the driver (dmesg | grep NVRM); reboot; replace the node"
-        return [reason("gpu", "failed" if on_bus or expected else "incomplete", text, "the driver answers", remedy)]
-    found = [_count(gpu, expected, expect.get("gpu_pci_domains") or []), _driver(gpu["smi"])]
+        status = "failed" if on_bus or expected else "incomplete"
+        return [reason("gpu", status, text, "the driver answers", messages.remedy_of(gpu["error"]))]
     gpus = gpu["smi"]["gpus"]
+    found = check_state(gpu["smi"])
+    found += [_count(gpu, expected, expect.get("gpu_pci_domains") or []), _driver(gpu["smi"])]
     if gpus:
         found += [_product(gpus, expect.get("gpu_product"))]
-        found += [_ecc(gpus, expect), _remap(gpus), _recovery(gpus), _throttle(gpus), _pcie(gpus, expect)]
+        found += [_ecc(gpus, expect), _remap(gpus, expect), _recovery(gpus, expect), _throttle(gpus, expect), _pcie(gpus, expect)]
         if expect.get("gpu_fabric"):
             found.append(_fabric(gpus))
         if expect.get("gpu_persistence"):
@@ -64,12 +68,21 @@ def _count(gpu, expected, domains):
         text += "; no GPU in PCI domain %s" % ", ".join(absent)
         if gone:
             text += "; missing from the PCI bus: %s" % ", ".join(domain + ":00:00.0" for domain in gone)
-    if gpu["smi"]["attached"] is not None and gpu["smi"]["attached"] != len(shown):
-        text += "; the driver counts %d attached" % gpu["smi"]["attached"]
+    attached = gpu["smi"]["attached"]
+    if attached is not None and attached != len(shown):
+        text += "; the driver counts %d attached" % attached
     threshold = "every GPU on the bus" if expected is None else "%d GPUs" % expected
     remedy = "reboot (a lost GPU is often off the bus until then); replace the node if it stays lost"
+    if expected == 0 and not shown and not lost:
+        return reason("gpu.count", "healthy", text, threshold)
     if not shown or lost or absent or (expected is not None and len(shown) != expected):
         return reason("gpu.count", "failed", text, threshold, remedy)
+    if attached is not None and attached > len(shown):
+        return reason("gpu.count", "failed", text, threshold, remedy)
+    if len(set(shown)) != len(shown) or (attached is not None and attached < len(shown) and expected is None):
+        # It contradicts itself: more shown than attached, or one twice.
+        text += "; shown: %s" % ", ".join(shown)
+        return reason("gpu.count", "incomplete", text, threshold, "run nvidia-smi -q -x by hand: its answer contradicts itself")
     if expected is None and not gpu["presence"]["pci"]:
         text += ", and the PCI bus is not readable to compare"
         return reason("gpu.count", "incomplete", text, threshold, "set gpu_count for this SKU")
@@ -83,18 +96,31 @@ def _driver(smi):
 
 
 def _product(gpus, wanted):
+    """Every GPU is of the product; one that cannot tell its name says nothing of the SKU, and one of many is no wrong SKU."""
     names = sorted({item["product"] or "unnamed" for item in gpus})
-    if wanted is None:
-        status = "healthy" if len(names) == 1 else "degraded"
-        return reason("gpu.product", status, ", ".join(names), "all the same")
-    good = all(wanted in (item["product"] or "") for item in gpus)
-    return reason(
-        "gpu.product",
-        "healthy" if good else "failed",
-        ", ".join(names),
-        wanted,
-        None if good else "correct sku_name",
-    )
+    threshold = "all the same" if wanted is None else wanted
+    other = [item["bus_id"] for item in gpus if item["product"] and wanted is not None and wanted not in item["product"]]
+    nameless = [item["bus_id"] for item in gpus if not item["product"]]
+    if other:
+        every = len(other) == len(gpus)
+        remedy = "correct sku_name" if every else "replace the node: %s differ from its other GPUs" % ", ".join(other)
+        return reason("gpu.product", "failed", ", ".join(names), threshold, remedy)
+    if nameless:
+        text = "%s: no product name from %s" % (", ".join(names), ", ".join(nameless))
+        remedy = "look at the state of the GPU that names nothing (nvidia-smi -q -i <address>): reset it, or reboot"
+        return reason("gpu.product", "incomplete", text, threshold, remedy)
+    return reason("gpu.product", "healthy" if wanted is not None or len(names) == 1 else "degraded", ", ".join(names), threshold)
+
+
+def _without(gpus, expect, tag, *keys):
+    """Return whether GPUs of no known product all lack a value, which none of them failed to read: they have no such thing.
+
+    ``tag`` is part of the names under which the driver gives it. A SKU that names its product has it, so that there a missing
+    value stays ``incomplete``.
+    """
+    if expect.get("gpu_product") is not None or any(item[key] is not None for item in gpus for key in keys):
+        return False
+    return not any(tag in name for item in gpus for tags in item["unreadable"].values() for name in tags)
 
 
 def _worst_of(check, per_gpu, good, threshold, remedy):
@@ -111,14 +137,18 @@ def _ecc(gpus, expect):
     """Uncorrected ECC errors since the driver was loaded, what the SKU limits, and whether ECC is on at all."""
     corrected_max, sram_max = expect.get("gpu_ecc_corrected_max"), expect.get("gpu_ecc_sram_corrected_max")
     ever_max = expect.get("gpu_ecc_sram_uncorrected_max")
-    states = []
+    if _without(gpus, expect, "ecc", "ecc_mode"):
+        return reason("gpu.ecc", "skipped", "no ECC on %d GPUs (N/A)" % len(gpus), NO_EXPECTATION)
+    known, states, off = expect.get("gpu_product") is not None, [], []
     for item in gpus:
         bus, bad = item["bus_id"], item["ecc_volatile_uncorrected"]
         if item["ecc_mode"] is None or (item["ecc_mode"] == "Enabled" and bad is None):
             states.append(("incomplete", bus, "reports no ECC state"))
             continue
         if item["ecc_mode"] != "Enabled":
-            states.append(("failed", bus, "has ECC %s" % item["ecc_mode"].lower()))
+            # Workstation cards are sold with ECC off, so only a SKU makes a fault of it.
+            off.append(bus)
+            states.append(("failed" if known else "degraded", bus, "has ECC %s" % item["ecc_mode"].lower()))
             continue
         said = []
         if bad > 0:
@@ -137,38 +167,57 @@ def _ecc(gpus, expect):
     for limit, words in ((corrected_max, "corrected"), (sram_max, "corrected in SRAM"), (ever_max, "uncorrected in SRAM ever")):
         if limit is not None:
             threshold += ", <= %d %s" % (limit, words)
-    return _worst_of("gpu.ecc", states, "ECC on, 0 uncorrected errors", threshold, RESET)
+    remedy = "switch ECC on (nvidia-smi -e 1), then reset the GPU or reboot" if off else RESET
+    return _worst_of("gpu.ecc", states, "ECC on, 0 uncorrected errors", threshold, remedy)
 
 
-def _remap(gpus):
-    """Row remapping; the driver prints Yes and No, which is why Azure NHC's own numeric check never fires."""
-    states = []
-    for item in gpus:
-        bus, pending, failure = item["bus_id"], item["remap_pending"], item["remap_failure"]
-        if failure:
-            states.append(("failed", bus, "has failed to remap a row: replace the node"))
-        elif item["unrepairable"]:
-            states.append(("failed", bus, "has memory that cannot be repaired: replace the node"))
-        elif pending:
-            states.append(("failed", bus, "has a remap pending: reset the GPU"))
-        elif item["repair_pending"]:
-            states.append(("failed", bus, "has a repair pending: reset the GPU"))
-        elif pending is None or failure is None:
-            states.append(("incomplete", bus, "reports no remap state"))
-        else:
-            states.append(("healthy", bus, ""))
+def _remap(gpus, expect):
+    """Row remapping (retired pages on older GPUs); the driver prints Yes and No, so Azure NHC's own numeric check never fires."""
+    if _without(gpus, expect, "remap", "remap_pending", "remap_failure", "retirement_pending"):
+        return reason("gpu.remap", "skipped", "no row remapping on %d GPUs (N/A)" % len(gpus), NO_EXPECTATION)
+    states = [(*_remap_state(item), item["bus_id"]) for item in gpus]
     remedy = "pending: %s. Failure: replace the node and report it to Azure" % RESET
-    return _worst_of("gpu.remap", states, "no remap pending or failed", "pending No, failure No", remedy)
+    good, threshold = "no remap pending or failed", "pending No, failure No"
+    return _worst_of("gpu.remap", [(status, bus, text) for status, text, bus in states], good, threshold, remedy)
 
 
-def _recovery(gpus):
+def _remap_state(item):
+    """Return ``(status, text)`` of one GPU's memory rows."""
+    pending, failure, banks = item["remap_pending"], item["remap_failure"], item["remap_banks_none"]
+    if failure:
+        return "failed", "has failed to remap a row: replace the node"
+    if item["unrepairable"]:
+        return "failed", "has memory that cannot be repaired: replace the node"
+    if pending:
+        return "failed", "has a remap pending: reset the GPU"
+    if item["repair_pending"]:
+        return "failed", "has a repair pending: reset the GPU"
+    if item["retirement_pending"]:
+        return "failed", "has a page retirement pending: reset the GPU"
+    if (pending is None or failure is None) and (item["retirement_pending"] is None or pending is not failure):
+        return "incomplete", "reports no remap state"
+    if banks:
+        return "degraded", "has %d memory banks without a spare row: the next bad row there cannot be remapped" % banks
+    return "healthy", ""
+
+
+def _recovery(gpus, expect):
+    """What the driver asks for: its own answer, and "requires reset" in place of values."""
+    if _without(gpus, expect, "recovery", "recovery_action"):
+        text = "this driver does not tell what its GPUs need"
+        return reason("gpu.recovery_action", "skipped", text, NO_EXPECTATION)
     states = []
     for item in gpus:
         action = item["recovery_action"]
-        if action is None:
+        resets = sum(len(tags) for words, tags in item["unreadable"].items() if messages.state_of(words) == messages.RESET)
+        if action not in (None, "None"):
+            states.append(("failed", item["bus_id"], "asks for: %s" % action))
+        elif resets:
+            states.append(("failed", item["bus_id"], "asks for: Reset (it says so in place of %d values)" % resets))
+        elif action is None:
             states.append(("incomplete", item["bus_id"], "reports no recovery action (older driver)"))
         else:
-            states.append(("healthy" if action == "None" else "failed", item["bus_id"], "asks for: %s" % action))
+            states.append(("healthy", item["bus_id"], ""))
     return _worst_of(
         "gpu.recovery_action",
         states,
@@ -181,15 +230,18 @@ def _recovery(gpus):
 def _pcie(gpus, expect):
     """Generation and width of the link to the host, against the SKU or, without one, against the GPU's own maximum."""
     gen, width = expect.get("gpu_pcie_gen"), expect.get("gpu_pcie_width")
+    if not gen and not width and _without(gpus, expect, "link", "pcie_gen", "pcie_width"):
+        return reason("gpu.pcie", "skipped", "no PCIe link told by %d GPUs (N/A)" % len(gpus), NO_EXPECTATION)
     states = []
     for item in gpus:
-        want_gen, want_width = gen or item["pcie_gen_max"], width or item["pcie_width_max"]
+        want_gen, want_width = gen or _reachable_gen(item), width or item["pcie_width_max"]
         if None in (item["pcie_gen"], item["pcie_width"], want_gen, want_width):
             states.append(("incomplete", item["bus_id"], "reports no PCIe link"))
             continue
         text = "runs at PCIe %d x%d" % (item["pcie_gen"], item["pcie_width"])
-        good = item["pcie_gen"] >= want_gen and item["pcie_width"] >= want_width
         # An idle GPU may lower its own generation to save power; only a SKU knows that its GPUs do not (H200 capture: 5 x16 idle).
+        saving = not gen and item["throttle"].get("gpu_idle") is True
+        good = (item["pcie_gen"] >= want_gen or saving) and item["pcie_width"] >= want_width
         states.append(("healthy" if good else "failed" if gen or width else "degraded", item["bus_id"], text))
     if gen or width:
         threshold = "PCIe %s x%s" % (gen or "any", width or "any")
@@ -199,6 +251,12 @@ def _pcie(gpus, expect):
         "/".join(sorted({"%d" % item[key] for item in gpus if item[key] is not None})) for key in ("pcie_gen", "pcie_width")
     )
     return _worst_of("gpu.pcie", states, good, threshold, "reboot; replace the node if it stays so (fault code NHC2020)")
+
+
+def _reachable_gen(item):
+    """Return the generation that a GPU reaches where it is: a slot of an older one limits it, which is no fault."""
+    known = [value for value in (item["pcie_gen_max"], item["pcie_gen_slot"]) if value is not None]
+    return min(known) if known else None
 
 
 def _fabric(gpus):
@@ -212,7 +270,7 @@ def _fabric(gpus):
         elif state != "Completed" or status != "Success":
             states.append(("failed", bus, text))
         elif health not in (None, "Healthy", "Not Supported"):
-            states.append(("degraded", bus, "fabric health %s" % health))
+            states.append(("failed" if health == "Unhealthy" else "degraded", bus, "fabric health %s" % health))
         else:
             states.append(("healthy", bus, text))
     return _worst_of(
@@ -224,15 +282,22 @@ def _fabric(gpus):
     )
 
 
-def _throttle(gpus):
+def _throttle(gpus, expect):
+    """What holds clocks down now; a reason that cannot be read is not one that is not active."""
+    if _without(gpus, expect, "reasons") and not any(set(item["throttle"].values()) - {None} for item in gpus):
+        return reason("gpu.throttle", "skipped", "no throttle reasons told by %d GPUs (N/A)" % len(gpus), NO_EXPECTATION)
+    told = {name for item in gpus for name, on in item["throttle"].items() if on is not None}
     states = []
     for item in gpus:
         active = [name for name, on in item["throttle"].items() if on and name in THROTTLE]
-        if not item["throttle"]:
-            states.append(("incomplete", item["bus_id"], "reports no throttle reasons"))
-        elif active:
+        blind = [name for name in sorted(THROTTLE) if item["throttle"].get(name) is None and _owed(name, item, told, expect)]
+        if active:
             worst = "failed" if any(THROTTLE[name] == "failed" for name in active) else "degraded"
             states.append((worst, item["bus_id"], "is held down by %s" % ", ".join(sorted(active))))
+        elif not item["throttle"] or set(item["throttle"].values()) == {None}:
+            states.append(("incomplete", item["bus_id"], "reports no throttle reasons"))
+        elif blind:
+            states.append(("incomplete", item["bus_id"], "does not tell %s" % ", ".join(blind)))
         else:
             states.append(("healthy", item["bus_id"], ""))
     return _worst_of(
@@ -240,8 +305,13 @@ def _throttle(gpus):
         states,
         "not throttled",
         "no slowdown active",
-        "thermal or power: report the node to Azure; software: stop what loads the GPU",
+        "thermal or power: report the node to Azure; software: stop what loads the GPU; unreadable: nvidia-smi -q -d PERFORMANCE",
     )
+
+
+def _owed(name, item, told, expect):
+    """Return whether a GPU must tell a reason: where it names it, another GPU does, and where the product is known."""
+    return name in told or (name in item["throttle"] and (bool(item["unreadable"]) or expect.get("gpu_product") is not None))
 
 
 def _persistence(gpus):

@@ -1,6 +1,7 @@
 """Azure NHC's own verdicts, each expected check accounted for, and its numbers against the SKU's limits.
 
 ERROR beats SUCCESS and the exit code (``evidence.nhc_log`` says why). Nothing at all is no pass: such a check is ``incomplete``.
+So is one whose ERROR is about NHC itself, such as its timeout or a command that is not installed (``evidence.nhc_words``).
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import os
 
 from ...core.fact import reason
+from ..evidence import nhc_words
 from ..evidence.nhc_conf import name_of
-from ..evidence.nhc_log import NO_FAULT
 
 # Azure's checks that print SUCCESS whenever they really ran to their end. The others leave no word on success.
 SAYS_PASS = (
@@ -25,8 +26,47 @@ SAYS_PASS = (
     "check_ib_bw_gdr",
     "check_ib_link_flapping",
 )
+# Exit codes of NHC's own traps, and of a shell whose child was killed.
+ENDED_BY_SIGNAL = {129: "SIGHUP", 130: "SIGINT", 137: "SIGKILL", 142: "SIGALRM, its own timeout", 143: "SIGTERM"}
 NO_RUN = "look at node_health_nhc_script, node_health_nhc_conf and node_health_nhc_log_dir"
 RUN_AGAIN = "look at the NHC log named in context.nhc, then run node_health again"
+REPAIR = "repair NHC's setup on the node, then run again"
+INSTALL = (
+    "repair NHC on the node: install Azure/azurehpc-health-checks again (its customTests belong into /etc/nhc/scripts, its tools into its "
+    "container), then run node_health again"
+)
+LOAD_DRIVER = (
+    "load the NVIDIA driver (nvidia-smi says what is wrong with it, the kernel log why it did not load); after an update of the driver "
+    "reboot; then run node_health again"
+)
+# What an ERROR is about when it is not about the node (evidence.nhc_words): what to say of it, and what to do.
+NOT_THE_NODE = {
+    nhc_words.SETUP: ("NHC could not check it (NHCNA, a setup error): ", REPAIR),
+    nhc_words.MISSING: ("NHC could not check it, the check or a command of it is not installed: ", INSTALL),
+    nhc_words.STOPPED: ("the check was ended before it had an answer: ", "raise node_health_nhc_timeout_s, or look why it hangs"),
+    nhc_words.CONF: ("NHC's conf has a mistake: ", "correct the line in NHC's conf, then run node_health again"),
+    nhc_words.UNREAD: ("NHC compared without a number, or against its own number: ", INSTALL),
+    nhc_words.DRIVER: ("nothing is known of the GPUs without a driver: ", LOAD_DRIVER),
+}
+# Findings that are mended on the node: check, words, what to do.
+MENDED_ON_THE_NODE = (
+    ("check_hw_swap", "SWAP size", "swapoff -a, or correct the line in NHC's conf"),
+    ("check_hw_physmem", "greater than maximum", "NHC's conf is that of a smaller size: give node_health_nhc_conf"),
+)
+# A run that checked nothing: words of docker's or of the runner's message, and what to do.
+NO_RUN_BY_WORDS = (
+    ("driver not loaded", LOAD_DRIVER),
+    ("could not select device driver", "repair the NVIDIA container toolkit (nvidia-ctk runtime configure, restart docker)"),
+    ("unknown or invalid runtime name", "repair the NVIDIA container toolkit (nvidia-ctk runtime configure, restart docker)"),
+    ("nvidia-container-cli", "repair the NVIDIA container toolkit or the driver under it"),
+    ("is already in use by container", "another NHC runs, or left its container: docker ps -a, and remove aznhc where it has stopped"),
+    ("Cannot connect to the Docker daemon", "start docker"),
+    ("docker: command not found", "install docker"),
+    ("permission denied while trying to connect to the Docker daemon", "run node_health as root"),
+    ("Unable to find image", "let the node fetch mcr.microsoft.com/aznhc/aznhc-nv, or load the image into its docker"),
+    ("no space left on device", "make room where docker keeps its data"),
+    ("Read-only file", "look at the node's disks: a folder that NHC writes to is read-only"),
+)
 
 
 def check_nhc(evidence, expect):
@@ -43,6 +83,8 @@ def check_nhc(evidence, expect):
     if seen["error"] and not parsed["ran"]:
         # The folder is there whenever the log has a name; the log itself is not where NHC's container did not start.
         remedy = "look into %s" % os.path.dirname(seen["log"]) if seen["log"] else NO_RUN
+        known = next((known for words, known in NO_RUN_BY_WORDS if words.lower() in seen["error"].lower()), None)
+        remedy = "%s; %s" % (known, remedy) if known else remedy
         return [reason("nhc", "incomplete", seen["error"], threshold, remedy)]
     # What the node's own conf asks for is owed too, where the SKU knows nothing or less.
     names = [name_of(command) for command in expect.get("nhc_checks") or []]
@@ -83,18 +125,12 @@ def _judge_check(name, parsed, expect):
     about = "%s: " % name.split()[1] if " " in name else ""
     mine = [item for item in parsed["said"] if item["check"] == name]
     errors = [item for item in mine if item["kind"] == "error"]
-    real = [item for item in errors if item["fault"] != NO_FAULT]
+    real = [item for item in errors if item["about"] is None]
     if real:
-        remedy = "report the node to Azure with the fault code" if any(item["fault"] for item in real) else RUN_AGAIN
-        return reason(check, "failed", about + _texts(real), "no ERROR line", remedy)
-    if errors:
-        text = about + "NHC could not check it (NHCNA, a setup error): " + _texts(errors)
-        return reason(check, "incomplete", text, "the check runs", "repair NHC's setup on the node, then run again")
-    if name == parsed["cut"] or name not in parsed["ran"]:
-        why = "started and did not end" if name == parsed["cut"] else "expected, and no line says that it ran"
-        return reason(check, "incomplete", about + why, "it runs to its end", RUN_AGAIN)
-    if name in parsed["blind"]:
-        return reason(check, "incomplete", about + "NHC says that it could not look", "the check runs", RUN_AGAIN)
+        return reason(check, "failed", about + _texts(real), "no ERROR line", _remedy(name, real))
+    unknown = _why_unknown(name, errors, parsed)
+    if unknown:
+        return reason(check, "incomplete", about + unknown[0], unknown[1], unknown[2])
     successes, needed = sum(item["kind"] == "success" for item in mine), _needed(name, expect)
     if successes < needed:
         text = "%s%d of %d SUCCESS lines: NHC skipped what it could not see" % (about, successes, needed)
@@ -103,6 +139,32 @@ def _judge_check(name, parsed, expect):
     if warnings:
         return reason(check, "degraded", about + _texts(warnings), "no WARNING line", "watch it: it is near NHC's limit")
     return reason(check, "healthy", about + "passed", "NHC's own")
+
+
+def _remedy(name, errors):
+    """Return what to do about a check that found something; ``remedy`` adds the class and the physical host."""
+    for check, words, what in MENDED_ON_THE_NODE:
+        if name == check and any(words in item["text"] for item in errors):
+            return what
+    return "report the node to Azure with the fault code" if any(item["fault"] for item in errors) else RUN_AGAIN
+
+
+def _why_unknown(name, errors, parsed):
+    """Return ``(seen, threshold, remedy)`` of a check that did not come to an answer, or None."""
+    if errors:
+        said, remedy = NOT_THE_NODE[errors[0]["about"]]
+        remedy = LOAD_DRIVER if parsed["driver"] and remedy == REPAIR and nhc_words.driver(_texts(errors)) else remedy
+        driver = "" if errors[0]["about"] != nhc_words.DRIVER else " (%s)" % parsed["driver"]
+        return said + _texts(errors) + driver, "the check runs", remedy
+    if name in parsed["broken"]:
+        said, remedy = NOT_THE_NODE[nhc_words.MISSING]
+        return said + parsed["broken"][name], "the check runs", remedy
+    if name == parsed["cut"] or name not in parsed["ran"]:
+        why = "started and did not end" if name == parsed["cut"] else "expected, and no line says that it ran"
+        return why, "it runs to its end", RUN_AGAIN
+    if name in parsed["blind"]:
+        return parsed["blind"][name], "the check runs", RUN_AGAIN
+    return None
 
 
 def _texts(items, most=4):
@@ -126,22 +188,43 @@ def _judge_run(parsed, expected):
     errors = sum(item["kind"] == "error" for item in parsed["said"])
     text = "%d checks ran, %d ERROR lines, exit code %s" % (len(parsed["ran"]), errors, parsed["exit_code"])
     threshold = "it runs to its end, %s" % ("%d checks expected" % len(expected) if expected else "its conf's checks")
-    if parsed["unsupported"]:
-        text = "NHC does not know the size %r, and exits 0 for it" % parsed["unsupported"]
-        return reason("nhc", "incomplete", text, threshold, "give node_health_nhc_conf, or correct sku_name")
-    if parsed["timed_out_s"] is not None:
-        text += "; ended by its own timeout of %d s" % parsed["timed_out_s"]
-        return reason("nhc", "incomplete", text, threshold, "raise node_health_nhc_timeout_s")
-    if not parsed["ran"] and not errors:
-        return reason("nhc", "incomplete", "no check left a line", threshold, RUN_AGAIN)
-    if parsed["exit_code"] is None:
-        return reason("nhc", "incomplete", text + ": its last line is missing", threshold, RUN_AGAIN)
-    if parsed["exit_code"] != 0 and not errors:
-        return reason("nhc", "incomplete", text + ": nothing explains the exit code", threshold, RUN_AGAIN)
+    if parsed["runs"] > 1:
+        text += "; the log holds %d runs, of which this is the last" % parsed["runs"]
+    unknown = _why_no_run(parsed, errors, text)
+    if unknown:
+        return reason("nhc", "incomplete", unknown[0], threshold, unknown[1])
     if errors and parsed["exit_code"] == 0:
         text += ": the exit code hides the ERROR lines, which decide"
     # This says that there is a whole run to judge; the verdicts are those of the checks that follow.
     return reason("nhc", "healthy", text, threshold)
+
+
+def _why_no_run(parsed, errors, text):
+    """Return ``(seen, remedy)`` of a run that did not come to its end, or None; ``text`` counts its lines."""
+    size, code = parsed["unsupported"], parsed["exit_code"]
+    if size == "standard_":
+        known = "NHC did not learn its size from the metadata service, and exits 0 for it"
+        return known, "give node_health_nhc_conf, or let the node reach 169.254.169.254"
+    if size:
+        return "NHC does not know the size %r, and exits 0 for it" % size, "give node_health_nhc_conf, or correct sku_name"
+    if parsed["timed_out_s"] is not None:
+        return text + "; ended by its own timeout of %d s" % parsed["timed_out_s"], "raise node_health_nhc_timeout_s"
+    if parsed["stopped"]:
+        remedy = (
+            "raise node_health_nhc_timeout_s" if "Terminated" not in parsed["stopped"] else "look who ended it, then run node_health again"
+        )
+        return "%s; NHC was ended: %s" % (text, parsed["stopped"]), remedy
+    if not parsed["ran"] and not errors:
+        return "no check left a line", RUN_AGAIN
+    if code is None:
+        return text + ": its last line is missing", RUN_AGAIN
+    if code in ENDED_BY_SIGNAL:
+        return "%s: NHC was ended by a signal (%s)" % (text, ENDED_BY_SIGNAL[code]), RUN_AGAIN
+    if code != 0 and not errors and not parsed["broken"]:
+        return text + ": nothing explains the exit code", RUN_AGAIN
+    if (parsed["failed_count"] or 0) > errors:
+        return text + ": it says that %d checks failed, so that lines are lost" % parsed["failed_count"], RUN_AGAIN
+    return None
 
 
 def _judge_metrics(metrics, expect):

@@ -6,7 +6,10 @@ of ours gets those lines here.
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import platform
+import re
 
 # Checks that a conf lists once for each port or interface: their last argument tells them apart.
 KEYED = ("check_hw_ib", "check_hw_eth")
@@ -24,13 +27,40 @@ def name_of(command):
     return "%s %s" % (words[0], words[-1]) if words[0] in KEYED and len(words) > 1 else words[0]
 
 
-def conf_checks(text):
-    """Return the check commands of an NHC conf (``<hostmask> || <check>``), comments left out."""
-    found = []
+def is_setting(command):
+    """Tell whether a line of a conf sets a variable (``export NHC_RM=slurm``, ``TIMEOUT=300``): NHC runs it as it runs a check."""
+    return re.match(r"\s*(?:export\s+)?[A-Za-z_]\w*=", command) is not None or command.split()[:1] == ["export"]
+
+
+def _meant(mask, host):
+    """Tell whether a line's host mask means ``host``: a glob, or a regular expression between slashes (NHC's ``mcheck``).
+
+    A range of nodes in braces and what cannot be read count as meant: what is owed and not run is asked after, not passed over.
+    """
+    negated, mask = mask.startswith("!"), mask.lstrip("!").strip()
+    if not mask or mask.startswith("{"):
+        return True
+    try:
+        if len(mask) > 1 and mask.startswith("/") and mask.endswith("/"):
+            found = re.search(mask[1:-1], host) is not None
+        else:
+            found = fnmatch.fnmatchcase(host, mask) or fnmatch.fnmatchcase(host.split(".")[0], mask)
+    except re.error:
+        return True
+    return found != negated
+
+
+def conf_checks(text, host=None):
+    """Return the check commands of an NHC conf (``<hostmask> || <check>``) that mean ``host``, by default this machine.
+
+    Comments, settings and the checks of other hosts are left out: none of them is owed here.
+    """
+    found, host = [], platform.node() if host is None else host
     for line in text.splitlines():
         mask, separator, command = line.partition("||")
-        if separator and not mask.strip().startswith("#") and command.strip():
-            found.append(command.strip())
+        command = re.sub(r"\s#.*$", "", command).strip()
+        if separator and not mask.strip().startswith("#") and command and not is_setting(command) and _meant(mask.strip(), host):
+            found.append(command)
     return found
 
 

@@ -1,0 +1,92 @@
+"""Why a start failed: which of a log's candidates is the cause, its place, the next best and what to do.
+
+Whole logs are in ``tests/cases/serving``; here is what they do not show.
+"""
+
+from __future__ import annotations
+
+import pytest
+from ansible.module_utils.plumbline.serving import cause
+
+WORKER = "(Worker_TP%d pid=%d) ERROR 11-24 10:00:%02d [multiproc_executor.py:783] %s\n"
+ENGINE = "(EngineCore_DP0 pid=2) ERROR 11-24 10:00:%02d [core.py:1100] %s\n"
+
+
+def raised(line, *place, error):
+    return "".join(
+        line % (*place, said) for said in ("Traceback (most recent call last):", '  File "/x/y.py", line 7, in f', "    go()", error)
+    )
+
+
+def test_a_cause_has_its_place_and_what_to_do_and_the_next_best_follow():
+    text = "INFO 11-24 10:00:00 [a.py:1] fine\n" + raised(WORKER, 0, 7, 1, error="OSError: [Errno 24] Too many open files")
+    text += raised(ENGINE, 3, error="ValueError: second") + "TimeoutError: RPC call to f timed out.\n"
+    best = cause.causes(text)
+    assert [item.text[:12] for item in best] == ["OSError: [Er", "ValueError: ", "TimeoutError"]
+    assert (best[0].line, best[0].process, best[0].kind) == (5, "Worker_TP0 pid=7", "open_files") and "ulimit -n" in best[0].remedy
+    assert best[1].kind == best[1].remedy == ""
+    seen, remedy = cause.told(best)
+    assert seen == "OSError: [Errno 24] Too many open files; also: ValueError: second; also: TimeoutError: RPC call to f timed out."
+    assert remedy == best[0].remedy
+
+
+def test_what_is_told_is_bounded_and_without_echoes():
+    text = "".join("%sError: %s\n" % (letter, letter * 3000) for letter in "ABCD")
+    text += "RuntimeError: Engine core initialization failed. See root cause above.\n"
+    seen, _remedy = cause.told(cause.causes(text))
+    assert len(seen) < 900 and seen.count("; also: ") == 2
+    assert (
+        cause.told(cause.causes("ValueError: x\nRuntimeError: Engine core initialization failed. See root cause above.\n"))[0]
+        == "ValueError: x"
+    )
+    assert cause.told([]) == ("", "")
+
+
+@pytest.mark.parametrize(("engine_s", "first"), [(5, "worker"), (2, "worker"), (0, "engine")])
+def test_the_worker_is_before_the_engine_unless_it_failed_later(engine_s, first):
+    """An engine may write a little before the worker whose error it tells; a worker that fails long after it is cleaning up."""
+    text = raised(ENGINE, engine_s, error="ValueError: engine") + raised(WORKER, 0, 7, 3, error="ValueError: worker")
+    assert cause.root_cause(text) == "ValueError: " + first
+
+
+def test_logs_are_ranked_together_and_name_themselves():
+    logs = [("server.log", "TimeoutError: waited\n"), ("ray-head.log", "\n\nValueError: no room\n")]
+    (best, other) = cause.causes_of_logs(logs)
+    assert (best.log, best.line, best.text) == ("ray-head.log", 3, "ValueError: no room") and other.log == "server.log"
+
+
+def test_an_exception_without_a_text_says_where_it_was_raised():
+    assert cause.root_cause(raised(WORKER, 0, 7, 1, error="AssertionError")) == "AssertionError at y.py:7: go()"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Exception ignored in: <function f>\nTraceback (most recent call last):\n  File \"a\", line 1, in f\nValueError: ignored\n",
+        "Exception ignored in: <stdout>\nBrokenPipeError: [Errno 32] Broken pipe\n",
+        "ERROR:    Exception in ASGI application\nTraceback (most recent call last):\n  File \"a\", line 1\nValueError: of a request\n",
+        "ValueError: handled\n(APIServer pid=1) INFO:     Application startup complete.\n",
+        "WARNING 11-24 10:00:00 [a.py:1] ValueError: a warning\n",
+        "/x/y.py:3: UserWarning: NVIDIA driver on your system is too old\n",
+        "gpu1:1:1 [0] NCCL WARN Error while creating shared memory segment /dev/shm/nccl-1\n",
+        "",
+    ],
+)  # fmt: skip
+def test_what_is_no_failure_has_no_cause(text):
+    assert cause.causes(text) == []
+    assert cause.root_cause(text + "RuntimeError: true\n") in (
+        "RuntimeError: true",
+        text.partition("Warning: ")[2].strip() or "RuntimeError: true",
+    )
+
+
+def test_a_warning_explains_a_failure_that_does_not_explain_itself():
+    warning = "/x/y.py:3: UserWarning: CUDA initialization: The NVIDIA driver on your system is too old (found version 12040).\n"
+    assert "too old" in cause.root_cause(warning + "RuntimeError: Failed to infer device type, please set X\n")
+    assert cause.root_cause(warning + "ValueError: a wrong option\n") == "ValueError: a wrong option"
+
+
+def test_a_long_message_keeps_what_it_was_known_by():
+    text = "RuntimeError: %s trust_remote_code=True %s" % ("a" * 900, "b" * 900)
+    said = cause.root_cause(text)
+    assert len(said) <= cause.LIMIT and said.startswith("RuntimeError: aaa") and "trust_remote_code" in said
