@@ -115,6 +115,7 @@ def test_a_benchmark_knows_what_its_gpus_read(play, tmp_path):
         "vllm_serve_startup": {"ready": True, "fact": {"context": context}},
         "vllm_serve_layout": {"name": "tp1", "tp": 1, "pp": 1, "nodes": 1, "executor": "mp"},
         "vllm_serve_model": "/nonexistent", "vllm_serve_served_name": "m", "vllm_serve_dtype": "auto", "vllm_serve_env": {},
+        "vllm_serve_extra_args": [],
         "vllm_serve_work_dir": str(tmp_path / "work"),
     }  # fmt: skip
     tasks = [{"name": "Benchmark", "ansible.builtin.include_role": {"name": "serve_benchmark"}}]
