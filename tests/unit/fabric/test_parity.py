@@ -60,3 +60,39 @@ def test_no_reference_is_no_parity(reference):
 def test_nothing_measured_is_not_compared():
     mine = fact_of(8)
     assert collective_parity.add_parity(mine, REFERENCE, 0.1, LEAST) is mine
+
+
+# Measured on four H200s of one host, in GB/s and µs: torch's sweep, and nccl-tests' bandwidth.
+ALL_REDUCE = ((8, 9.36651e-05, 128.116), (1024, 0.014197, 108.192), (64 * 2**20, 311.262, 323.404), (GIB, 353.842, 4551.78))
+ALL_REDUCE_REFERENCE = fact_of(4, (64 * 2**20, 310.154695), (GIB, 353.79558), tool="nccl-tests")
+SENDRECV = ((8, 2.43197e-05, 328.952), (16384, 0.121072, 135.324), (64 * 2**20, 153.203, 438.04), (GIB, 359.311, 2988.332))
+SENDRECV_REFERENCE = fact_of(4, (64 * 2**20, 298.137328), (GIB, 363.754684), tool="nccl-tests")
+
+
+def timed(*rows):
+    fact = fact_of(4)
+    fact["measured"]["sweep"] = [{"size_bytes": size, "busbw_gbps": gbps, "time_us": {"median": time}} for size, gbps, time in rows]
+    return fact
+
+
+@pytest.mark.parametrize(
+    ("mine", "reference", "status", "words"),
+    [
+        (timed(*ALL_REDUCE), ALL_REDUCE_REFERENCE, "healthy", "1.000, the worst of 1 sizes"),
+        (timed(*SENDRECV), SENDRECV_REFERENCE, "healthy", "0.988, the worst of 1 sizes"),
+        # The same machine with a sweep that ends at 64 MiB says nothing, and calls nothing bad.
+        (
+            timed(*SENDRECV[:3]),
+            SENDRECV_REFERENCE,
+            "skipped",
+            "one operation takes 135.324 µs whatever its size, and 438.04 µs at 67108864",
+        ),
+        # A runtime that loses half of it where the host's share cannot have done it (composed).
+        (timed(*SENDRECV[:3], (GIB, 181.0, 5932.0)), SENDRECV_REFERENCE, "degraded", "0.498, the worst of 1 sizes"),
+        (timed(*SENDRECV[:2], (64 * 2**20, 42.0, 1598.0)), SENDRECV_REFERENCE, "degraded", "0.141"),
+    ],
+)
+def test_the_hosts_share_is_not_called_a_loss_of_the_runtime(mine, reference, status, words):
+    found = collective_parity.add_parity(mine, reference, 0.1, LEAST)["reasons"][-1]
+    assert found["status"] == status and words in found["seen"], found
+    assert bool(found["remedy"]) == (status != "healthy")
