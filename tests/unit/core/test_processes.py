@@ -35,6 +35,18 @@ def test_marked_processes_and_their_children_end_and_others_stay(tmp_path):
         processes.stop(serve_id, grace_s=1)
 
 
+def test_a_process_that_replaces_itself_all_the_time_is_found_every_time(tmp_path):
+    serve_id = "test-%s" % uuid.uuid4()
+    program = tmp_path / "again"
+    program.write_text('#!/bin/sh\nexec "$0"\n')
+    program.chmod(0o755)
+    pid = processes.start([str(program)], serve_id, processes.base_environment({}), str(tmp_path / "log"))
+    try:
+        assert [processes.marked(serve_id) for _look in range(100)] == [[pid]] * 100
+    finally:
+        processes.stop(serve_id, grace_s=1)
+
+
 def test_process_that_ignores_sigterm_is_killed(tmp_path):
     serve_id = "test-%s" % uuid.uuid4()
     pid = processes.start(

@@ -19,6 +19,10 @@ MARK = "PLUMBLINE_SERVE_ID"
 GRACE_S = 5.0  # from SIGTERM to SIGKILL
 KILL_S = 10.0  # for the kernel to take away what got SIGKILL; a process in an uninterruptible call takes longer
 
+KTHREADD = 2  # the parent of the kernel's own threads
+BLANK_ATTEMPTS = 10
+BLANK_S = 0.005  # an execve takes some hundred microseconds
+
 
 class Stat(NamedTuple):
     """What ``/proc/<pid>/stat`` says: state (``R``, ``S``, ``Z`` ...), parent's pid, process group, start in ticks since boot."""
@@ -100,14 +104,31 @@ def command_of(pid):
 
 
 def marked(serve_id=None):
-    """Return the running pids that carry the mark: of ``serve_id``, or of any serving run when it is None."""
+    """Return the running pids that carry the mark: of ``serve_id``, or of any serving run when it is None.
+
+    A process that is just being replaced (execve) has no environment for a moment: who shows none is asked again.
+    """
+    asked = [pid for pid in pids() if pid != os.getpid()]
     found = []
-    for pid in pids():
-        if pid != os.getpid():
-            value = environment_of(pid).get(MARK)
-            if value is not None and (serve_id is None or value == serve_id) and is_running(pid):
-                found.append(pid)
+    for _attempt in range(BLANK_ATTEMPTS):
+        marks = {pid: environment_of(pid) for pid in asked}
+        found += [pid for pid, env in marks.items() if _carries(env, serve_id) and is_running(pid)]
+        asked = [pid for pid, env in marks.items() if not env and _may_have_environment(pid)]
+        if not asked:
+            break
+        time.sleep(BLANK_S)
     return sorted(found)
+
+
+def _carries(env, serve_id):
+    value = env.get(MARK)
+    return value is not None and (serve_id is None or value == serve_id)
+
+
+def _may_have_environment(pid):
+    """Tell whether ``pid`` runs and is no thread of the kernel, which has none."""
+    stat = stat_of(pid)
+    return stat is not None and not is_dead(stat) and KTHREADD not in (pid, stat.parent)
 
 
 def start(argv, serve_id, env, log_path, cwd="/"):
