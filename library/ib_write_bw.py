@@ -94,6 +94,7 @@ fact:
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.fabric import pairs as pairwise
 from ansible.module_utils.plumbline.fabric.perftest import output as perftest
@@ -210,4 +211,5 @@ def main():
 
 
 if __name__ == "__main__":
+    marks.belong(marks.measuring())  # reset finds it, and what it started, when its connection is lost
     main()

@@ -91,7 +91,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.core import marks, processes
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.model import manifest as manifests
 from ansible.module_utils.plumbline.model import pull as manifest_pull
@@ -323,4 +323,5 @@ def main():
 
 
 if __name__ == "__main__":
+    marks.belong(marks.measuring())  # reset finds it, and what it started, when its connection is lost
     main()

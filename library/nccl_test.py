@@ -206,6 +206,7 @@ from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.clocks import window as clocks_window
+from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.counters import difference
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.core.files import write_atomically
@@ -506,4 +507,5 @@ def main():
 
 
 if __name__ == "__main__":
+    marks.belong(marks.measuring())  # reset finds it, and what it started, when its connection is lost
     main()

@@ -110,6 +110,7 @@ fact:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.health import account, verdict
 from ansible.module_utils.plumbline.health import expect as health_expect
@@ -209,4 +210,5 @@ def main():
 
 
 if __name__ == "__main__":
+    marks.belong(marks.measuring())  # reset finds it, and what it started, when its connection is lost
     main()

@@ -130,6 +130,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.benchmark import measure
 from ansible.module_utils.plumbline.benchmark import options as benchmark_options
 from ansible.module_utils.plumbline.clocks import window as clocks_window
+from ansible.module_utils.plumbline.core import marks
 
 
 def main():
@@ -182,4 +183,5 @@ def main():
 
 
 if __name__ == "__main__":
+    marks.belong(marks.measuring())  # reset finds it, and what it started, when its connection is lost
     main()

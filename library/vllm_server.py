@@ -64,6 +64,7 @@ ready: {description: Whether the server answers completions., type: bool, return
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.serving.command import LAYOUT_KEYS, printable
 from ansible.module_utils.plumbline.serving.startup import Start
 
@@ -111,4 +112,5 @@ def main():
 
 
 if __name__ == "__main__":
+    marks.belong(marks.measuring())  # reset finds it, and what it started, when its connection is lost
     main()

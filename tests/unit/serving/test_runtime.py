@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.core import marks, processes
 from ansible.module_utils.plumbline.serving import runtime as runtime_module
 from ansible.module_utils.plumbline.serving.runtime import Runtime, RuntimeProblem
 from project import ROOT
@@ -36,6 +36,7 @@ def test_started_program_is_marked_logged_and_known_by_its_pid(runtime, tmp_path
         assert wait_for(lambda: processes.command_of(pid) == "sleep 62"), "the program, not its child or a client"
         assert wait_for(lambda: Path(log).read_text() == "says hello\n")
         assert pid in processes.marked(serve_id)
+        assert marks.limit_of(pid) == marks.serving(serve_id), "both marks, in a container as well"
     finally:
         processes.stop(serve_id, grace_s=2)
     assert processes.marked(serve_id) == []

@@ -1,21 +1,24 @@
 """Start, find and end processes: those of one serving run, or those of one program, and no others.
 
-Ray and vLLM re-parent, rename and re-group their children, so neither a pid file nor a process group finds them all.
-What every child keeps is its environment: each process is started with ``PLUMBLINE_SERVE_ID=<id>`` and is found again by it in
-``/proc/<pid>/environ``. A process of somebody else's never carries the mark and is never touched.
+Ray and vLLM re-parent, rename and re-group their children, so neither a pid file nor a process group finds them all. Each process is
+started with two marks that its children inherit (:mod:`.marks`), and is found by either: its environment, which a title may
+overwrite, and a limit, which nothing overwrites. A process of somebody else's carries neither and is never touched.
 
 A program that a module waits for (torchrun, mpirun, Azure NHC, rsync) leads a process group of its own, and is ended with it.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
 import time
 from typing import NamedTuple
 
-MARK = "PLUMBLINE_SERVE_ID"
+from . import marks
+
+MARK = marks.NAME
 GRACE_S = 5.0  # from SIGTERM to SIGKILL
 KILL_S = 10.0  # for the kernel to take away what got SIGKILL; a process in an uninterruptible call takes longer
 
@@ -57,11 +60,19 @@ def table(proc="/proc"):
 
 def environment_of(pid):
     """Return the environment of ``pid`` as a dict; empty when it is gone, a kernel thread or not ours to read."""
+    return _environment(_environ(pid) or b"")
+
+
+def _environ(pid):
+    """Return the bytes of the environment: ``b""`` for a thread of the kernel or in the middle of an execve, None when unreadable."""
     try:
         with open("/proc/%d/environ" % pid, "rb") as stream:
-            raw = stream.read()
+            return stream.read()
     except OSError:
-        return {}
+        return None
+
+
+def _environment(raw):
     pairs = (item.split(b"=", 1) for item in raw.split(b"\0") if b"=" in item)
     return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in pairs}
 
@@ -103,21 +114,40 @@ def command_of(pid):
         return ""
 
 
-def marked(serve_id=None):
-    """Return the running pids that carry the mark: of ``serve_id``, or of any serving run when it is None.
+def marked(serve_id=None, measurements=False):
+    """Return the running pids that carry a mark: of ``serve_id``, or of any serving run when it is None.
 
-    A process that is just being replaced (execve) has no environment for a moment: who shows none is asked again.
+    With ``measurements`` also those of modules that measure. Who asks, and what it was started by, is never among them.
+    A process that is just being replaced (execve) has no environment for a moment: who shows a blank one is asked again. One that
+    may not be read, or is overwritten by a title, is not: the limit tells.
     """
-    asked = [pid for pid in pids() if pid != os.getpid()]
-    found = []
+    mine = lineage(os.getpid(), table())
+    asked, found = [pid for pid in pids() if pid not in mine], []
     for _attempt in range(BLANK_ATTEMPTS):
-        marks = {pid: environment_of(pid) for pid in asked}
-        found += [pid for pid, env in marks.items() if _carries(env, serve_id) and is_running(pid)]
-        asked = [pid for pid, env in marks.items() if not env and _may_have_environment(pid)]
+        blank = []
+        for pid in asked:
+            if marks.is_ours(marks.limit_of(pid), serve_id, measurements):
+                found.append(pid)
+                continue
+            raw = _environ(pid)
+            if raw and _carries(_environment(raw), serve_id):
+                found.append(pid)
+            elif raw == b"" and _may_have_environment(pid):
+                blank.append(pid)
+        asked = blank
         if not asked:
             break
         time.sleep(BLANK_S)
-    return sorted(found)
+    return sorted(pid for pid in found if is_running(pid))
+
+
+def lineage(pid, found):
+    """Return ``pid``, its parent, and so on up, in a :func:`table`."""
+    line = []
+    while pid in found and pid not in line:
+        line.append(pid)
+        pid = found[pid].parent
+    return line
 
 
 def _carries(env, serve_id):
@@ -147,23 +177,43 @@ def start(argv, serve_id, env, log_path, cwd="/"):
             cwd=cwd,
             start_new_session=True,
             close_fds=True,
+            preexec_fn=functools.partial(marks.belong, marks.serving(serve_id)),  # modules have one thread
         )
     return process.pid
 
 
-def stop(serve_id=None, grace_s=10.0):
-    """End every process that carries the mark; return the list of ``(pid, command)`` that were ended.
+class Survivors(RuntimeError):
+    """Processes outlived SIGKILL. ``ended`` is all that was told to end as ``(pid, command)``, ``left`` the pids that still run."""
 
-    SIGTERM first, SIGKILL after ``grace_s`` seconds. Raises RuntimeError when one survives both.
+    def __init__(self, ended, left):
+        super().__init__("still running after SIGKILL: %s" % ", ".join(map(described, left)))
+        self.ended = ended
+        self.left = left
+
+
+def described(pid):
+    """Return pid and title, with the state of a process in an uninterruptible call: it ends when the call does."""
+    stat = stat_of(pid)
+    waits = " (state D: in an uninterruptible call)" if stat and stat.state == "D" else ""
+    return "%d %s%s" % (pid, command_of(pid), waits)
+
+
+def stop(serve_id=None, grace_s=10.0, measurements=False, kill_s=KILL_S):
+    """End every process that :func:`marked` finds; return the list of ``(pid, command)`` that were ended.
+
+    SIGTERM first, SIGKILL after ``grace_s`` seconds. Raises :class:`Survivors` when one survives both and ``kill_s`` more seconds.
     """
+    titles = {}
 
     def find():
-        return marked(serve_id)
+        found = marked(serve_id, measurements)
+        titles.update({pid: command_of(pid) for pid in found if pid not in titles})
+        return found
 
-    ended = [(pid, command_of(pid)) for pid in find()]
-    left = signal_until_gone(find, signal.SIGTERM, grace_s) and signal_until_gone(find, signal.SIGKILL, KILL_S)
+    left = signal_until_gone(find, signal.SIGTERM, grace_s) and signal_until_gone(find, signal.SIGKILL, kill_s)
+    ended = sorted(titles.items())
     if left:
-        raise RuntimeError("still running after SIGKILL: %s" % ", ".join("%d %s" % (pid, command_of(pid)) for pid in left))
+        raise Survivors(ended, left)
     return ended
 
 

@@ -14,13 +14,17 @@ import subprocess
 import time
 import uuid
 
-from ..core import processes
+from ..core import marks, processes
 
 # Tells the processes of one start apart from everything else of the same serving run.
 TOKEN = "PLUMBLINE_START_TOKEN"
 LABEL = "plumbline.serve"
-# `docker exec --detach` throws output away; the log lies where the host has it too.
-_INTO_LOG = 'log=$1; shift; exec "$@" >> "$log" 2>&1 < /dev/null'
+# `docker exec --detach` throws output away; the log lies where the host has it too. The limit is the second mark (core.marks): bash calls
+# it -x, dash and busybox -w.
+_INTO_LOG = (
+    'log=$1 number=$2; shift 2; ulimit -x "$number" 2> /dev/null || ulimit -w "$number" 2> /dev/null || :; '
+    'exec "$@" >> "$log" 2>&1 < /dev/null'
+)
 
 
 class RuntimeProblem(Exception):
@@ -30,9 +34,11 @@ class RuntimeProblem(Exception):
 class Client:
     """A program in the foreground: poll it, and end all of it."""
 
-    def __init__(self, process, token):
+    def __init__(self, process, token, is_program=True):
+        """Take the process, which is the program itself or a ``docker exec`` that waits for it."""
         self._process = process
         self._token = token
+        self._is_program = is_program
 
     def poll(self):
         """Return the exit status, None while it runs."""
@@ -41,7 +47,9 @@ class Client:
     def end(self):
         """End what still runs, and return the exit status. Ending ``docker exec`` alone would leave the program in the container."""
         if self._process.poll() is None:
-            for pid in _with_token(self._token):
+            # Its children by descent too: one that gave itself a title has overwritten its environment.
+            below = processes.descendants(self._process.pid, processes.table()) if self._is_program else []
+            for pid in {*_with_token(self._token), *below}:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.kill()
@@ -76,7 +84,7 @@ class Runtime:
         token = str(uuid.uuid4())
         marked = {str(k): str(v) for k, v in env.items()}
         marked.update({processes.MARK: serve_id, TOKEN: token})
-        inside = ["sh", "-c", _INTO_LOG, "sh", log_path, *argv]
+        inside = ["sh", "-c", _INTO_LOG, "sh", log_path, str(marks.serving(serve_id)), *argv]
         command, client_env = self._command(inside, marked, ["--detach"])
         done = subprocess.run(command, env=client_env, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
@@ -94,7 +102,7 @@ class Runtime:
         token = str(uuid.uuid4())
         command, client_env = self._command(argv, dict(env or {}, **{TOKEN: token}))
         process = subprocess.Popen(command, env=client_env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd="/")
-        return Client(process, token)
+        return Client(process, token, not self.container)
 
     def run(self, argv, env=None, timeout_s=60.0):
         """Run a short program and return the completed process (text); OSError and TimeoutExpired are the caller's."""
