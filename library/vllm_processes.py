@@ -7,13 +7,18 @@ DOCUMENTATION = r"""
 module: vllm_processes
 short_description: end every vLLM and Ray process and container of a serving run on this node, and see the GPUs free
 description:
-  - Finds the processes by the mark in their environment, so that children that were re-parented or renamed are found and nobody
-    else's vLLM or Ray is touched. With the last process the run's placement groups and Ray cluster are gone too.
-  - Removes the containers that carry the label C(plumbline.serve).
+  - Finds the processes by two marks that they inherit (C(core/marks.py)), so that children that were re-parented, renamed or wrote their
+    title over their environment are found and nobody else's vLLM or Ray is touched. With the last process the run's placement
+    groups and Ray cluster are gone too.
+  - Removes the containers that carry the label C(plumbline.serve), and fails when a process outlived SIGKILL, with its pid and title.
   - Then waits until no GPU uses more than O(gpu_idle_mib), since a driver frees memory some time after a process ended, and fails when
     one still does after O(gpu_timeout_s).
 options:
   serve_id: {description: End this run only; without it all of Plumbline's., type: str}
+  measurements:
+    description: End modules that measure too, with what they started; they go on when the run on the controller was interrupted.
+    type: bool
+    default: false
   grace_s: {description: Seconds between SIGTERM and SIGKILL., type: int, default: 10}
   docker: {description: The C(docker) command; where it is not installed there is no container to remove., type: str, default: docker}
   gpu_idle_mib: {description: MiB that may be in use on a GPU that counts as free., type: int, default: 1024}
@@ -39,6 +44,15 @@ ended:
   contains:
     pid: {description: Process id., type: int}
     command: {description: Start of its command line., type: str}
+summary:
+  description: Both as one sentence; empty when there was nothing.
+  type: str
+  returned: always
+survivors:
+  description: Processes that outlived SIGKILL, as pid and title.
+  type: list
+  elements: str
+  returned: when there are
 containers:
   description: Names of the containers that were removed (in check mode, would be).
   type: list
@@ -52,6 +66,7 @@ import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.core.scrub import scrub_text
 from ansible.module_utils.plumbline.machine import gpu_memory, nvidia
 from ansible.module_utils.plumbline.serving.runtime import LABEL
 
@@ -87,11 +102,32 @@ def containers(command, serve_id):
         raise
 
 
+def end(args, check_mode):
+    """End the processes, or only look; return them as ``(pid, command)``, and the pids of those that outlived it."""
+    if check_mode:
+        return [(pid, processes.command_of(pid)) for pid in processes.marked(args["serve_id"], args["measurements"])], []
+    try:
+        return processes.stop(args["serve_id"], args["grace_s"], args["measurements"]), []
+    except processes.Survivors as error:
+        return error.ended, error.left
+
+
+def summary(ended, removed, check_mode):
+    """Return what was ended as one sentence, ``""`` for nothing."""
+    parts = []
+    if ended:
+        parts.append("%d processes (%s)" % (len(ended), "; ".join("%d %s" % (pid, command[:60]) for pid, command in ended)))
+    if removed:
+        parts.append("%d containers (%s)" % (len(removed), ", ".join(removed)))
+    return "%s %s" % ("would end" if check_mode else "ended", " and ".join(parts)) if parts else ""
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "serve_id": {"type": "str"},
+            "measurements": {"type": "bool", "default": False},
             "grace_s": {"type": "int", "default": 10},
             "docker": {"type": "str", "default": "docker"},
             "gpu_idle_mib": {"type": "int", "default": 1024},
@@ -104,22 +140,26 @@ def main():
     serve_id, gpus = args["serve_id"], []
     try:
         # First, since an engine that refuses must not keep a server of the node itself alive.
-        if module.check_mode:
-            ended = [(pid, processes.command_of(pid)) for pid in processes.marked(serve_id)]
-        else:
-            ended = processes.stop(serve_id, args["grace_s"])
+        ended, left = end(args, module.check_mode)
         removed = containers(args["docker"], serve_id)
         if removed and not module.check_mode:
             docker(args["docker"], "rm", "--force", "--volumes", *removed)
-    except RuntimeError as error:
-        module.fail_json(msg="%s. A process in an uninterruptible wait needs its device or disk back first." % error)
     except EngineProblem as error:
         module.fail_json(msg="%s: look at the engine (`docker ps`, its log) and remove the container by hand" % error)
+    left = [pid for pid in left if processes.is_running(pid)]  # those of a container went with it
+    ended = [(pid, scrub_text(command)) for pid, command in ended if pid not in left]
     result = {
         "changed": bool(ended or removed),
         "ended": [{"pid": pid, "command": command} for pid, command in ended],
         "containers": removed,
+        "summary": summary(ended, removed, module.check_mode),
     }
+    if left:
+        survivors = [scrub_text(processes.described(pid)) for pid in left]
+        module.fail_json(
+            msg="%d s after SIGKILL there are still: %s; expected none. One in state D needs its device or disk back first, or the "
+            "node a reboot; then run this again." % (processes.KILL_S, ", ".join(survivors)), survivors=survivors, **result,
+        )  # fmt: skip
     if args["gpu_timeout_s"] and result["changed"] and not module.check_mode:
         try:
             gpus, left = gpu_memory.wait_until_free(args["nvidia_smi"], args["gpu_idle_mib"], args["gpu_timeout_s"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
+from ansible.module_utils.plumbline.core import processes
 from ansible.module_utils.plumbline.machine import gpu_memory, nvidia
 from module_run import run_module
 
@@ -44,3 +45,20 @@ def test_a_driver_that_hangs_is_said_and_does_not_end_the_module(tmp_path, monke
     monkeypatch.setattr(gpu_memory, "users", hangs)
     result = run_module(vllm_processes, capsys, docker=str(tmp_path / "none"))
     assert "did not answer" in result["msg"] and result["ended"][0]["pid"] == 4711
+
+
+def test_survivors_are_named_and_fail_after_the_containers_were_removed(tmp_path, monkeypatch, capsys):
+    def stop(*_given):
+        raise processes.Survivors([(4711, "VLLM::EngineCore"), (4712, "ray::IDLE")], [4711])
+
+    monkeypatch.setattr(vllm_processes.processes, "stop", stop)
+    monkeypatch.setattr(processes, "is_running", lambda pid: pid == 4711)
+    monkeypatch.setattr(processes, "command_of", lambda _pid: "VLLM::EngineCore --api-key sk-secretsecretsecret")
+    monkeypatch.setattr(processes, "stat_of", lambda _pid: processes.Stat("D", 1, 1, 1))
+    removed = []
+    monkeypatch.setattr(vllm_processes, "containers", lambda *_given: ["plumbline-b"])
+    monkeypatch.setattr(vllm_processes, "docker", lambda *words: removed.append(words))
+    result = run_module(vllm_processes, capsys)
+    assert result["failed"] and removed and "secretsecret" not in str(result)
+    assert result["survivors"] == ["4711 VLLM::EngineCore --api-key [scrubbed] (state D: in an uninterruptible call)"]
+    assert result["survivors"][0] in result["msg"] and [item["pid"] for item in result["ended"]] == [4712]
