@@ -61,6 +61,7 @@ containers:
 gpus: {description: GPUs with their memory in MiB\, after the end., type: list, elements: dict, returned: always}
 """
 
+import os
 import shutil
 import subprocess
 
@@ -112,11 +113,16 @@ def end(args, check_mode):
         return error.ended, error.left
 
 
+def short(command):
+    """Return the first words of a command line without their folders."""
+    return " ".join(os.path.basename(word) for word in command.split()[:3])
+
+
 def summary(ended, removed, check_mode):
     """Return what was ended as one sentence, ``""`` for nothing."""
     parts = []
     if ended:
-        parts.append("%d processes (%s)" % (len(ended), "; ".join("%d %s" % (pid, command[:60]) for pid, command in ended)))
+        parts.append("%d processes (%s)" % (len(ended), "; ".join("%d %s" % (pid, short(command)) for pid, command in ended)))
     if removed:
         parts.append("%d containers (%s)" % (len(removed), ", ".join(removed)))
     return "%s %s" % ("would end" if check_mode else "ended", " and ".join(parts)) if parts else ""

@@ -162,9 +162,34 @@ def test_last_layout_keeps_serving_when_asked_to(site, lab):
     assert json.loads(answer)["usage"]["completion_tokens"] == 3
 
 
+def test_another_run_does_not_touch_what_serves(site, lab):
+    def held(kept):
+        path = "/run/plumbline-serving.lock"
+        holder = json.loads(lab.shell("labt1", "cat " + path))
+        assert holder["run"] == "site" and holder["kept"] is not kept
+        # As if its run went on, on a controller whose processes nobody here can see.
+        changed = json.dumps(dict(holder, kept=kept, controller="elsewhere"))
+        lab.shell("labt1", "cat > %s <<'END'\n%s\nEND" % (path, changed))
+
+    def engines():
+        return sorted(line for line in lab.shell("labt1", "ps -eo pid,args").splitlines() if "vllm serve" in line)
+
+    before = engines()
+    assert before
+    held(kept=False)
+    second = lab.play("site.yml", "--tags", "serve", run_id="second")
+    assert second.status != 0 and "run site of " in second.text and "@elsewhere" in second.text
+    assert engines() == before
+
+
 def test_reset_leaves_nothing_running(site, lab):
-    lab.play("playbooks/reset.yml", run_id="reset").ok("reset")
+    # An engine alone, its server killed: it has overwritten its environment, and its parent is gone.
+    lab.shell("labt1", "pkill -STOP -f 'VLLM:[:]'; pkill -KILL -f 'vllm serv[e]'; pgrep -f 'VLLM:[:]'")
+    would = lab.play("playbooks/reset.yml", "--check", run_id="reset-check").ok("reset --check")
+    assert "would end" in would.text and "VLLM::EngineCore" in would.text
+    done = lab.play("playbooks/reset.yml", run_id="reset").ok("reset")
+    assert "VLLM::EngineCore" in done.text and "the lock of run site of" in done.text
     for node in lab.names:
-        left = [line for line in lab.shell(node, "ps -eo pid,args").splitlines() if "ray" in line.split() or "vllm" in line]
+        left = [line for line in lab.shell(node, "ps -eo pid,args").splitlines() if "ray" in line.split() or "vllm" in line.lower()]
         assert left == []
     assert lab.play("playbooks/reset.yml", run_id="reset2").ok("second reset").changed == {}
