@@ -69,8 +69,9 @@ def broken(path, check_mode):
     former = lock.break_it(path, look_only=check_mode)
     if former is None:
         return {"held": False}
+    did = "would break" if check_mode else "broke"
     kept = ", which had ended and left its server running" if former.get("kept") else ""
-    return {"held": False, "former": former, "changed": True, "msg": "the lock of %s%s" % (lock.described(former), kept)}
+    return {"held": False, "former": former, "changed": True, "msg": "%s the lock of %s%s" % (did, lock.described(former), kept)}
 
 
 def main():

@@ -122,9 +122,12 @@ def summary(ended, removed, check_mode):
     """Return what was ended as one sentence, ``""`` for nothing."""
     parts = []
     if ended:
-        parts.append("%d processes (%s)" % (len(ended), "; ".join("%d %s" % (pid, short(command)) for pid, command in ended)))
+        parts.append(
+            "%d process%s (%s)"
+            % (len(ended), "es" if len(ended) > 1 else "", "; ".join("%d %s" % (pid, short(command)) for pid, command in ended))
+        )
     if removed:
-        parts.append("%d containers (%s)" % (len(removed), ", ".join(removed)))
+        parts.append("%d container%s (%s)" % (len(removed), "s" if len(removed) > 1 else "", ", ".join(removed)))
     return "%s %s" % ("would end" if check_mode else "ended", " and ".join(parts)) if parts else ""
 
 

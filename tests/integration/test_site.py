@@ -188,7 +188,7 @@ def test_reset_leaves_nothing_running(site, lab):
     would = lab.play("playbooks/reset.yml", "--check", run_id="reset-check").ok("reset --check")
     assert "would end" in would.text and "VLLM::EngineCore" in would.text
     done = lab.play("playbooks/reset.yml", run_id="reset").ok("reset")
-    assert "VLLM::EngineCore" in done.text and "the lock of run site of" in done.text
+    assert "VLLM::EngineCore" in done.text and "broke the lock of run site of" in done.text
     for node in lab.names:
         left = [line for line in lab.shell(node, "ps -eo pid,args").splitlines() if "ray" in line.split() or "vllm" in line.lower()]
         assert left == []

@@ -174,3 +174,16 @@ def test_a_process_that_may_not_be_read_costs_no_second_look(monkeypatch):
     monkeypatch.setattr(processes, "_environ", lambda _pid: None)
     monkeypatch.setattr(processes.time, "sleep", lambda _s: pytest.fail("asked again"))
     assert processes.marked("test-no-such") == []
+
+
+# Modules whose programs end with them or within seconds, or are meant to stay: a lab's nodes, a serving run's programs.
+UNMARKED = {
+    "gpu_clocks", "model_sync_keys", "preflight_node", "ray_node", "serve_lock", "serve_node", "serve_postmortem", "vllm_processes",
+    "vllm_worker",
+}  # fmt: skip
+
+
+def test_every_module_that_goes_on_after_a_lost_connection_marks_itself():
+    modules = {path.stem: path.read_text() for path in (ROOT / "library").glob("*.py") if not path.stem.startswith("lab_")}
+    marked = {name for name, text in modules.items() if "\n    marks.belong(marks.measuring())" in text.partition("if __name__ ==")[2]}
+    assert set(modules) - marked == UNMARKED

@@ -74,8 +74,8 @@ def test_reset_says_what_it_would_end_ends_it_once_and_refuses_an_inventory_with
 
     try:
         changed, said, left = ask("check", check=True)
-        assert (changed, said) == (True, "would end 1 processes") and len(left) == 1
-        assert ask("one", check=False) == (True, "ended 1 processes", [])
+        assert (changed, said) == (True, "would end 1 process") and len(left) == 1
+        assert ask("one", check=False) == (True, "ended 1 process", [])
         assert ask("two", check=False) == (False, "", [])
     finally:
         processes.stop(serve_id, grace_s=0.2)
