@@ -37,7 +37,10 @@ EXAMPLES = r"""
 RETURN = r"""
 held: {description: Whether another run holds it\, so that nothing was taken., type: bool, returned: always}
 former: {description: Who held it before., type: dict, returned: when another did}
-msg: {description: Who holds or held it and what to do., type: str, returned: when another did}
+msg:
+  description: Who holds or held it and what to do, or why there can be no lock.
+  type: str
+  returned: when another did, or there can be none
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -100,7 +103,8 @@ def main():
             lock.release(path, args["holder"]["token"], kept=bool(processes.marked()))
     except OSError as error:
         # Serving is what was asked for; without the lock it is as safe as nobody else serving here.
-        module.warn("the lock %s: %s. Another run could end what this one serves here." % (path, error))
+        result["msg"] = "the lock %s: %s. Another run could end what this one serves here." % (path, error)
+        module.warn(result["msg"])
     module.exit_json(**dict({"changed": False}, **result))
 
 
