@@ -116,7 +116,7 @@ options:
         description: Clock in MHz to which the GPUs were locked; V(0) takes it from the record of a lock, where there is one.
         type: int
         default: 0
-      interval_s: {description: Seconds between two samples., type: float, default: 1.0}
+      interval_s: {description: Seconds between two samples., type: float, default: 0.2}
       nodes: {description: Nodes that take part; only the GPUs of this one are watched., type: int, default: 1}
       nvidia_smi: {description: Path of C(nvidia-smi); found in E(PATH) where it is not given., type: path}
       state_dir: {description: Where M(gpu_clocks) keeps the record of its lock., type: path, default: /run/plumbline}
@@ -299,7 +299,9 @@ def fill(args, measurement, interface, run):
 def judge_end(args, measurement, run):
     """Say why the run did not end well, where it did not."""
     first = run.states.get(0, {})
-    if run.status == 0 and first.get("stage") == "done":
+    ended_well = run.status == 0 and first.get("stage") == "done"
+    said = first.get("error") or collective.clean(collective.last_line(run.tail))
+    if collective.judge_graph(measurement, first, args["sizes"], ended_well, said) or ended_well:
         return
     # A rank that says what went wrong tells more than one that only lost its connection.
     teller = next((item for item in run.states.values() if item["error"] and not collective.blames_peer(item["error"])), first)
@@ -376,7 +378,7 @@ def argument_spec():
         "prompt_tokens": {"type": "list", "elements": "int", "default": []},
         "expected_transport": {"type": "dict", "default": {}},
         "min_busbw_gbps": {"type": "float"},
-        "clock_window": clocks_window.argument(),
+        "clock_window": clocks_window.argument(clocks_window.SHORT_INTERVAL_S),
     }
 
 
