@@ -5,8 +5,9 @@
     window.attach(measurement)
 
 It only reads. Without a GPU nothing is started and the context says ``skipped: no GPU``. What it saw is judged by
-``clocks.judge``. What is short is sampled faster than each second, by one ``nvidia-smi -lms`` that runs beside it; where
-that gives no sample in time, by single calls each second. It sees the GPUs of this node and no other: in a layout over several nodes, those of the head.
+``clocks.judge``. What is short is sampled faster than each second, by one ``nvidia-smi -lms`` that runs beside it; where that
+gives no sample in time, by single calls each second. It sees the GPUs of this node and no other: in a layout over several
+nodes, those of the head.
 """
 
 from __future__ import annotations

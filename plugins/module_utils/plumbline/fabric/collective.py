@@ -219,6 +219,15 @@ def judge_fallback(measurement, counters, interface, samples, op, ranks):
         )
 
 
+OTHER_RANK = "other rank(s)"  # as torch_worker says of a rank that did as it should
+
+
+def graph_error(states):
+    """Return why there is no measurement in a CUDA graph, by the rank that knows; None where nothing prevented it."""
+    errors = [state["graph_error"] for state in states if state.get("graph_error")]
+    return min(errors, key=lambda text: OTHER_RANK in text, default=None)
+
+
 def judge_graph(measurement, state, sizes, ended_well, said):
     """Say what became of the measurement in a CUDA graph; return whether it explains a run that did not end well.
 

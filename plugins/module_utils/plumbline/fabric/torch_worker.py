@@ -248,7 +248,7 @@ class Bench:
         sample["wrong"] += self.shared([self.wrong()], self.torch.int64)[0]
         graph.reset()  # before the communicator goes, which waits for the graphs that hold it
         median = sorted(sample["times_us"])[len(sample["times_us"]) // 2] / 1e6
-        samples, operations = batches(self.agreed(iterations_for(median, budget_s, 1, GRAPH_OPERATIONS // BATCH * SAMPLES)))
+        samples, operations = batches(self.agreed(iterations_for(median, budget_s, 1, BATCH * SAMPLES)))
         replays = max(1, min(GRAPH_OPERATIONS // (samples * operations), self.agreed(int(budget_s / (median * samples * operations)))))
         if self.op == "all_reduce":
             self.buffer.zero_()
