@@ -11,9 +11,14 @@ description:
     arrive, and returns a fact of kind C(collective).
   - Within a node it is one call. Across nodes, call it on all the nodes at once (one task), each with its own
     O(node_rank); only rank 0 returns the fact, unless a rank fails, which then says so in a fact of its own.
-  - Bandwidths are those of nccl-tests (doc/PERFORMANCE.md), in 10^9 bytes per second, from the median time.
+  - Operations are timed in batches, one queued behind the other, as nccl-tests do, between two CUDA events or by the host's
+    monotonic clock (Gloo); a sample is a batch's time divided by its operations, of the rank that took longest.
+  - With NCCL, messages of up to 1 MiB are also measured in a CUDA graph, which is how vLLM decodes (C(graph_time_us)). Where that
+    cannot be, C(collective.graph) says why, and the plain numbers stand.
+  - Bandwidths are those of nccl-tests (doc/PERFORMANCE.md), in 10^9 bytes per second, from the plain median time.
   - The GPU clocks of this node are sampled meanwhile; C(context.clocks) has clocks, throttle counters and whether the lock was
-    there before, under load and after. Throttled is C(degraded), a lost lock C(failed).
+    there before, under load and after. Throttled is C(degraded), a lost lock C(failed). With NCCL the largest message is repeated
+    for 1.5 s behind the sweep, so that samples see GPUs at work; clocks that could not be judged are C(skipped).
   - That the data went through the named interface is shown by the interface's counter; otherwise the fact is C(incomplete).
 options:
   op:
@@ -45,15 +50,15 @@ options:
     elements: int
     required: true
   iterations:
-    description: The most iterations per size.
+    description: The most operations per size, in batches of up to 20.
     type: int
     default: 100
   min_iterations:
-    description: The fewest iterations per size, whatever the budget.
+    description: The fewest operations per size, whatever the budget.
     type: int
     default: 2
   budget_s:
-    description: Seconds of timed iterations per size.
+    description: Seconds of timed operations per size.
     type: float
     default: 0.4
   timeout_s:
@@ -116,7 +121,7 @@ options:
         description: Clock in MHz to which the GPUs were locked; V(0) takes it from the record of a lock, where there is one.
         type: int
         default: 0
-      interval_s: {description: Seconds between two samples., type: float, default: 1.0}
+      interval_s: {description: Seconds between two samples., type: float, default: 0.2}
       nodes: {description: Nodes that take part; only the GPUs of this one are watched., type: int, default: 1}
       nvidia_smi: {description: Path of C(nvidia-smi); found in E(PATH) where it is not given., type: path}
       state_dir: {description: Where M(gpu_clocks) keeps the record of its lock., type: path, default: /run/plumbline}
@@ -141,8 +146,9 @@ RETURN = r"""
 fact:
   description:
     - The fact; also in C(ansible_facts.plumbline.collective). Absent on ranks that have nothing to report.
-    - "measured: ranks, nodes, sweep (size_bytes, iterations, time_us, algbw_gbps, busbw_gbps), latency_8b_us, peak_busbw_gbps,
-      fit (alpha_us, beta_gbps and residuals), messages."
+    - "measured: ranks, nodes, method (clock, operations_per_sample, graph), sweep (size_bytes, iterations, operations_per_sample,
+      time_us, graph_time_us, algbw_gbps, busbw_gbps), latency_8b_us, latency_8b_graph_us, peak_busbw_gbps, fit (alpha_us,
+      beta_gbps and residuals), messages."
   type: dict
   returned: rank 0, or failure
 """
@@ -300,7 +306,10 @@ def fill(args, measurement, interface, run):
 def judge_end(args, measurement, run):
     """Say why the run did not end well, where it did not."""
     first = run.states.get(0, {})
-    if run.status == 0 and first.get("stage") == "done":
+    ended_well = run.status == 0 and first.get("stage") == "done"
+    said = first.get("error") or collective.clean(collective.last_line(run.tail))
+    graph = dict(first, graph_error=collective.graph_error(run.states.values()))
+    if collective.judge_graph(measurement, graph, args["sizes"], ended_well, said) or ended_well:
         return
     # A rank that says what went wrong tells more than one that only lost its connection.
     teller = next((item for item in run.states.values() if item["error"] and not collective.blames_peer(item["error"])), first)
@@ -377,7 +386,7 @@ def argument_spec():
         "prompt_tokens": {"type": "list", "elements": "int", "default": []},
         "expected_transport": {"type": "dict", "default": {}},
         "min_busbw_gbps": {"type": "float"},
-        "clock_window": clocks_window.argument(),
+        "clock_window": clocks_window.argument(clocks_window.SHORT_INTERVAL_S),
     }
 
 

@@ -145,7 +145,7 @@ options:
         description: Clock in MHz to which the GPUs were locked; V(0) takes it from the record of a lock, where there is one.
         type: int
         default: 0
-      interval_s: {description: Seconds between two samples., type: float, default: 1.0}
+      interval_s: {description: Seconds between two samples., type: float, default: 0.2}
       nodes: {description: Nodes that take part; only the GPUs of this one are watched., type: int, default: 1}
       nvidia_smi: {description: Path of C(nvidia-smi); found in E(PATH) where it is not given., type: path}
       state_dir: {description: Where M(gpu_clocks) keeps the record of its lock., type: path, default: /run/plumbline}
@@ -466,7 +466,7 @@ def argument_spec():
         "force_socket": {"type": "bool", "default": False},
         "thresholds": {"type": "list", "elements": "dict", "default": []},
         "interface": {"type": "str", "default": ""},
-        "clock_window": clocks_window.argument(),
+        "clock_window": clocks_window.argument(clocks_window.SHORT_INTERVAL_S),
         "output_dir": {"type": "path"},
         "timeout_s": {"type": "int", "default": 900},
     }

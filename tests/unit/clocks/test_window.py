@@ -11,7 +11,7 @@ from ansible.module_utils.plumbline.clocks import judge as clocks_judge
 from ansible.module_utils.plumbline.clocks import query as clocks_query
 from ansible.module_utils.plumbline.clocks import record as clocks_record
 from ansible.module_utils.plumbline.clocks import window as clocks_window
-from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.core.fact import Measurement, worst
 from ansible.module_utils.plumbline.machine import nvidia
 from clocks_mock import ROOT, MockGpus
 from jsonschema import Draft202012Validator
@@ -61,6 +61,9 @@ def measure(gpus, expected_mhz=1980, load=None, seconds=0.7, nodes=1, during=Non
         if during:
             during()
         time.sleep(seconds)
+        enough = time.monotonic() + (5 if (load or {"use": 97}).get("use") else 0)  # a loaded machine starts the mock late
+        while time.monotonic() < enough and sum(gpu["utilisation_percent"] > 0 for seen in list(window.samples) for gpu in seen) < 6:
+            time.sleep(0.05)
         gpus.mood(**{key: value for key, value in (load or {}).items() if key in ("counters", "unknown", "no_xml_counters")})
     window.attach(measurement)
     fact = measurement.fact()
@@ -152,9 +155,60 @@ def test_target_comes_from_the_record_where_none_is_given(gpus):
     assert fact["context"]["clocks"]["gpus"][BUS]["at_target"] is None and fact["status"] == "healthy"
 
 
-def test_no_sample_under_load_of_a_gpu_in_use_is_incomplete(gpus):
+def test_no_sample_under_load_of_a_gpu_in_use_is_said_and_leaves_the_verdict(gpus):
     fact = measure(gpus, load={"used_mib": 40000})
-    assert verdicts(fact["reasons"])["clocks.load"] == "incomplete"
+    assert verdicts(fact["reasons"])["clocks.load"] == "skipped" and fact["status"] == "healthy"
+    text = said(fact["reasons"], "clocks.load")
+    assert "0 samples under load, expected 1 or more, of 2 of 2 GPUs" in text and "not judged" in text and BUS in text
+    assert "clocks.throttle" not in verdicts(fact["reasons"]), "nothing was proven of clocks under load"
+
+
+def test_a_throttled_gpu_without_a_sample_is_found_by_its_counters(gpus):
+    gpus.mood(counters={"hw_thermal_slowdown": 50000})
+    fact = measure(gpus, load={"used_mib": 40000, "counters": {"hw_thermal_slowdown": 50000}})
+    assert verdicts(fact["reasons"])["clocks.load"] == "skipped" and verdicts(fact["reasons"])["clocks.throttle"] == "degraded"
+    assert fact["status"] == "degraded"
+
+
+def test_a_short_window_is_sampled_by_one_process(gpus):
+    started = []
+    follow = clocks_query.Reader.follow
+
+    def counted(reader, interval_s):
+        started.append(follow(reader, interval_s))
+        return started[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clocks_query.Reader, "follow", counted)
+        fact = measure(gpus, seconds=1.0)
+    assert fact["status"] == "healthy" and fact["context"]["clocks"]["gpus"][BUS]["loaded_samples"] >= 3
+    assert len(started) == 1 and started[0].process.poll() is not None, "it ended with the window"
+
+
+def test_where_the_loop_is_not_known_single_calls_stand_in(gpus, monkeypatch):
+    monkeypatch.setattr(clocks_window, "INTERVAL_S", 0.2)
+    gpus.mood(no_loop=1)
+    fact = measure(gpus, seconds=1.0, load={"use": 97, "used_mib": 40000, "active": "0x0", "no_loop": 1})
+    assert fact["status"] == "healthy" and fact["context"]["clocks"]["samples"] >= 1 and fact["context"]["clocks"]["interval_s"] == 0.2
+
+
+def test_a_loop_that_says_nothing_is_given_up(gpus, monkeypatch):
+    monkeypatch.setattr(clocks_window, "INTERVAL_S", 0.2)
+    monkeypatch.setattr(clocks_window, "FIRST_ANSWER_S", 0.2)
+    monkeypatch.setattr(clocks_query.Reader, "follow", lambda reader, _interval: clocks_query.Loop("sleep", ["60"]))
+    fact = measure(gpus, seconds=1.2)
+    assert fact["status"] == "healthy" and fact["context"]["clocks"]["gpus"][BUS]["loaded_samples"] >= 1
+
+
+def test_an_answer_of_the_loop_that_lacks_a_gpu_shifts_nothing(tmp_path):
+    script = tmp_path / "loop"
+    script.write_text(
+        "#!/bin/sh\necho 'index, pci.bus_id'\necho '0, A'\necho 'WARNING: infoROM is corrupted at gpu 0001:00:00.0'\necho '1, B'\n"
+        "echo '0, A2'\necho 'Unable to determine the device handle'\necho '0, A3'\necho '1, B3'\n"
+    )
+    script.chmod(0o755)
+    found = [text.splitlines()[1:] for text in clocks_query.Loop(str(script), []).texts(2)]
+    assert found == [["0, A", "1, B"], ["0, A2"], ["0, A3", "1, B3"]]
 
 
 def test_gpus_that_nobody_used_say_nothing(gpus):
@@ -163,12 +217,12 @@ def test_gpus_that_nobody_used_say_nothing(gpus):
     assert "clocks.throttle" not in verdicts(fact["reasons"])
 
 
-def test_older_driver_without_counters_is_incomplete(gpus):
+def test_older_driver_without_counters_says_so_and_leaves_the_verdict(gpus):
     unknown = [names[0] for key, names in clocks_query.FIELDS.items() if key in clocks_query.COUNTERS.values()]
     load = {"use": 97, "used_mib": 40000, "active": "0x0", "unknown": unknown, "no_xml_counters": 1}
     gpus.mood(unknown=unknown, no_xml_counters=1)
     fact = measure(gpus, load=load)
-    assert verdicts(fact["reasons"])["clocks.throttle_counters"] == "incomplete" and fact["status"] == "incomplete"
+    assert verdicts(fact["reasons"])["clocks.throttle_counters"] == "skipped" and fact["status"] == "healthy"
     assert set(fact["context"]["clocks"]["missing_fields"]) == set(unknown)
     # The same driver with the counters in -q -x: all is there.
     load.pop("no_xml_counters")
@@ -176,10 +230,10 @@ def test_older_driver_without_counters_is_incomplete(gpus):
     assert measure(gpus, load=load)["status"] == "healthy"
 
 
-def test_dead_driver_is_incomplete_and_the_measurement_goes_on(gpus):
+def test_a_driver_that_does_not_answer_is_said_and_the_measurement_goes_on(gpus):
     gpus.mood(dead=1)
     fact = measure(gpus, load={"dead": 1})
-    assert verdicts(fact["reasons"])["clocks.window"] == "incomplete"
+    assert verdicts(fact["reasons"])["clocks.window"] == "skipped" and "not judged" in said(fact["reasons"], "clocks.window")
     assert "Unable to determine" in said(fact["reasons"], "clocks.window")
 
 
@@ -267,3 +321,47 @@ def test_a_gpu_that_left_is_incomplete():
     seen = Seen([sample(1980)] * 3)
     seen.after = []
     assert verdicts(clocks_judge.judge(seen))["clocks.window"] == "incomplete"
+
+
+# -- two real H200s -----------------------------------------------------------------------------------------------
+
+
+class Captured(Seen):
+    """The window of a fact, with as many samples as it had; what throttled is given by PCI address."""
+
+    def __init__(self, seen, throttle_us=None):
+        self.expected_mhz, self.duration_s = seen["expected_mhz"], seen["window_s"]
+        self.reader = type("Reader", (), {"missing": seen["missing_fields"]})()
+        ends, samples = [], []
+        for bus, gpu in seen["gpus"].items():
+            grown = dict(gpu["throttle_us"], **(throttle_us or {}).get(bus, {}))
+            ends.append([dict(sample(gpu["before_sm_mhz"], 0), bus_id=bus), dict(sample(1980, 0, throttle_us=grown), bus_id=bus)])
+            loads = [1] * gpu["loaded_samples"] + [0] * (seen["samples"] - gpu["loaded_samples"])
+            samples.append([dict(sample(1980, use), bus_id=bus) for use in loads])
+        (self.before, self.after), self.samples = zip(*ends), list(zip(*samples))
+
+
+def captured(name):
+    """Return a fact that the modules wrote on two H200s."""
+    return json.loads((ROOT / "tests" / "captures" / "h200x2" / ("collective.%s.json" % name)).read_text())
+
+
+@pytest.mark.parametrize("name", ["sendrecv.within", "all_reduce.within"])
+def test_good_h200s_are_healthy_whether_a_sample_fell_on_each_or_not(name):
+    fact = captured(name)
+    seen = fact["context"]["clocks"]
+    reasons = clocks_judge.judge(Captured(seen))
+    others = [item for item in fact["reasons"] if not item["check"].startswith(("clocks.", "collective.parity"))]
+    assert worst(item["status"] for item in reasons + others) == "healthy", reasons
+    blind = [bus for bus, gpu in seen["gpus"].items() if not gpu["loaded_samples"]]
+    assert blind == (["0000:00:07.0"] if name == "sendrecv.within" else [])
+    if blind:
+        assert "of 1 of 2 GPUs in use (0000:00:07.0)" in said(reasons, "clocks.load")
+        assert said(reasons, "clocks.throttle") == "1 GPUs were not throttled"
+
+
+@pytest.mark.parametrize("bus", ["0000:00:06.0", "0000:00:07.0"])
+def test_the_same_window_throttled_is_found_on_either_gpu(bus):
+    seen = captured("sendrecv.within")["context"]["clocks"]
+    reasons = clocks_judge.judge(Captured(seen, {bus: {"hw_thermal_slowdown": 1200}}))
+    assert verdicts(reasons)["clocks.throttle"] == "degraded" and bus in said(reasons, "clocks.throttle")

@@ -1,9 +1,15 @@
 """Collectives: formulas, statistics, and each way in which a verdict is bad."""
 
+import json
+
 import pytest
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.fabric import collective
 from ansible.module_utils.plumbline.fabric import torch_worker as collective_worker
+from jsonschema import Draft202012Validator
+from project import ROOT
+
+SCHEMA = json.loads((ROOT / "docs/schema/collective.schema.json").read_text())
 
 SAMPLES = [
     {"size_bytes": 8, "times_us": [10.0, 12.0, 11.0, 50.0], "operations": 10, "wrong": 0},
@@ -160,3 +166,59 @@ def test_contributions_tell_ranks_and_places_apart():
     assert [collective_worker.contribution(1, index) for index in range(collective_worker.PERIOD)] != period
     # float32 holds sums of integers exactly up to 2^24: enough for 2^24 / 1000 ranks.
     assert max(period) < 1000
+
+
+BATCHES = {
+    "size_bytes": 16384, "times_us": [18.0, 19.0, 17.0, 18.5, 30.0], "operations_per_sample": 20, "clock": "cuda_events",
+    "graph_times_us": [6.9, 7.0, 6.8, 6.9, 7.4], "graph_operations_per_sample": 100, "operations": 900, "wrong": 0,
+}  # fmt: skip
+
+
+def test_a_number_says_what_it_is():
+    result = collective.measured("all_reduce", 2, 1, [dict(BATCHES, size_bytes=8), BATCHES, SAMPLES[1]])
+    first, last = result["sweep"][0], result["sweep"][-1]
+    assert (first["iterations"], first["operations_per_sample"], first["time_us"]["median"]) == (100, 20, 18.5)
+    assert (first["graph_time_us"]["median"], first["graph_operations_per_sample"]) == (6.9, 100)
+    assert first["algbw_gbps"] == pytest.approx(8 / 18500, rel=1e-5), "bandwidths are of the plain time"
+    assert "graph_time_us" not in last and last["operations_per_sample"] == 1
+    assert (result["latency_8b_us"], result["latency_8b_graph_us"]) == (18.5, 6.9)
+    method = result["method"]
+    assert (method["clock"], method["graph"], method["operations_per_sample"], method["over_ranks"]) == ("cuda_events", True, 20, "max")
+    plain = collective.measured("all_reduce", 2, 1, SAMPLES)
+    assert plain["method"]["graph"] is False and "latency_8b_graph_us" not in plain
+    Draft202012Validator(dict(SCHEMA["properties"]["measured"], **{"$defs": SCHEMA["$defs"]})).validate(result)
+
+
+@pytest.mark.parametrize(
+    ("count", "found"), [(1, (1, 1)), (2, (2, 1)), (7, (5, 1)), (10, (5, 2)), (50, (5, 10)), (100, (5, 20)), (1000, (5, 20))]
+)
+def test_batches_never_run_more_than_the_budget_has(count, found):
+    assert collective_worker.batches(count) == found and found[0] * found[1] <= count
+
+
+SAID = "RuntimeError: CUDA error: operation not permitted when stream is capturing"
+
+
+@pytest.mark.parametrize(
+    ("state", "ended_well", "explains", "status", "words"),
+    [
+        ({"stage": "done", "graph_error": None}, True, False, None, ""),
+        ({"stage": "done", "graph_error": "at 8 bytes: " + SAID}, True, False, "skipped", "operation not permitted"),
+        ({"stage": "graph", "graph_error": None}, False, True, "degraded", "did not come back"),
+        ({"stage": "done", "graph_error": "at 8 bytes: " + SAID}, False, True, "degraded", "operation not permitted"),
+        # Not the graph's: a plain size is missing, or the ranks never came so far.
+        ({"stage": "measuring", "graph_error": None}, False, False, None, ""),
+        ({"stage": "graph", "graph_error": None, "samples": []}, False, False, None, ""),
+    ],
+)
+def test_whatever_becomes_of_graphs_the_plain_numbers_stand(state, ended_well, explains, status, words):
+    measurement = Measurement("collective", "x")
+    state = {"samples": SAMPLES, **state}
+    assert collective.judge_graph(measurement, state, [8, 1000000], ended_well, "terminate called") is explains
+    assert [item["status"] for item in measurement.reasons] == ([status] if status else [])
+    assert all(words in item["seen"] and item["check"] == "collective.graph" for item in measurement.reasons)
+
+
+def test_the_rank_that_could_not_capture_tells_why():
+    states = [{"graph_error": "at 8 bytes: 1 other rank(s) could not capture"}, {"graph_error": "at 8 bytes: " + SAID}]
+    assert collective.graph_error(states).endswith(SAID) and collective.graph_error([{"graph_error": None}, {}]) is None

@@ -1,10 +1,12 @@
 """Torch's collective against nccl-tests' on the same nodes."""
 
 import copy
+import json
 
 import pytest
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.fabric import parity as collective_parity
+from project import ROOT
 
 GIB = 2**30
 LEAST = 64 * 2**20
@@ -96,3 +98,38 @@ def test_the_hosts_share_is_not_called_a_loss_of_the_runtime(mine, reference, st
     found = collective_parity.add_parity(mine, reference, 0.1, LEAST)["reasons"][-1]
     assert found["status"] == status and words in found["seen"], found
     assert bool(found["remedy"]) == (status != "healthy")
+
+
+def batched(*rows, operations=20):
+    fact = timed(*rows)
+    for row in fact["measured"]["sweep"]:
+        row["operations_per_sample"] = operations
+    return fact
+
+
+# The same machine's bandwidths with the times of batches (composed: 8 B at what torch takes to queue an operation).
+@pytest.mark.parametrize(
+    ("mine", "status", "words"),
+    [
+        (batched((8, 3.2e-4, 25.0), (64 * 2**20, 295.0, 227.5)), "healthy", "0.989, the worst of 1 sizes"),
+        (batched((8, 1.3e-4, 60.0), (64 * 2**20, 290.0, 231.4)), "healthy", "0.973, the worst of 1 sizes"),
+        # Half of it lost: found at 64 MiB now, which had to be left out when operations were timed one by one.
+        (batched((8, 3.2e-4, 25.0), (64 * 2**20, 149.0, 450.0)), "degraded", "0.500, the worst of 1 sizes"),
+        # The host is nearly as slow as the link: no size says anything.
+        (batched((8, 5.9e-5, 135.0), (64 * 2**20, 250.0, 268.0)), "skipped", "the host's share decides"),
+        # A batch of two holds half of the host's share in each operation.
+        (batched((8, 8e-5, 100.0), (64 * 2**20, 240.0, 280.0), operations=2), "skipped", "the host's share decides"),
+    ],
+)
+def test_batches_hide_the_hosts_share_where_the_gpu_takes_longer(mine, status, words):
+    found = collective_parity.add_parity(mine, SENDRECV_REFERENCE, 0.1, LEAST)["reasons"][-1]
+    assert found["status"] == status and words in found["seen"], found
+
+
+@pytest.mark.parametrize(("op", "status"), [("all_reduce", "skipped"), ("sendrecv", "skipped")])
+def test_what_two_h200s_wrote_one_by_one_calls_nothing_bad(op, status):
+    folder = ROOT / "tests" / "captures" / "h200x2"
+    mine, reference = (json.loads((folder / f"collective.{name}{op}.within.json").read_text()) for name in ("", "nccl_tests."))
+    mine["reasons"] = [item for item in mine["reasons"] if item["check"] != "collective.parity"]
+    found = collective_parity.add_parity(mine, reference, 0.1, LEAST)["reasons"][-1]
+    assert found["status"] == status, found

@@ -19,6 +19,8 @@ def test_argv():
         assert part in argv
     within = torch_command.argv(dict(ARGS, scope="within", addresses=["10.0.0.4"], node_rank=0), 1, "worker.py")
     assert "--master-addr=127.0.0.1" in within
+    assert "--load-s=1.5" in torch_command.argv(dict(ARGS, backend="nccl"), 1, "worker.py")
+    assert not [part for part in torch_command.argv(dict(ARGS, backend="gloo"), 1, "worker.py") if part.startswith("--load")]
 
 
 def test_environment_of_gloo(monkeypatch):

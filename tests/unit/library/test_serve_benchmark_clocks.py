@@ -140,3 +140,47 @@ def test_collective_carries_clocks(gpus, capsys, monkeypatch):
     gpus.lock(None)
     fact = exit_of(collective_torch, given, capsys)
     assert fact["status"] == "failed" and verdicts(fact)["clocks.lock"] == "failed"
+
+
+def test_a_benchmark_whose_gpus_no_sample_saw_at_work_keeps_its_verdict(gpus, capsys):
+    (gpus.folder / "load.json").write_text(json.dumps({"used_mib": 40000}))
+    fact = benchmark(gpus, capsys)
+    assert fact["status"] == "healthy" and verdicts(fact)["clocks.load"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("ended", "stage", "graph_error", "status", "graph"),
+    [
+        ((0, 0.5, ""), "done", None, "healthy", None),
+        (
+            (0, 0.5, ""),
+            "done",
+            "at 8 bytes: RuntimeError: CUDA error: operation not permitted when stream is capturing",
+            "healthy",
+            "skipped",
+        ),
+        ((1, 0.5, "terminate called after throwing an instance of 'c10::DistBackendError'"), "graph", None, "degraded", "degraded"),
+        ((None, 150.0, ""), "graph", None, "degraded", "degraded"),
+        ((None, 150.0, ""), "measuring", None, "failed", None),
+    ],
+)
+def test_a_collective_keeps_its_plain_numbers_whatever_becomes_of_graphs(
+    gpus, capsys, monkeypatch, ended, stage, graph_error, status, graph
+):
+    import collective_torch
+
+    def run(command, env, folder, count, timeout_s):
+        gpus.work(1.0)
+        return ended
+
+    sample = {"size_bytes": 8, "times_us": [15.0, 16.0], "operations_per_sample": 20, "clock": "cuda_events", "operations": 41, "wrong": 0}
+    state = {"stage": stage, "error": None, "graph_error": graph_error, "samples": [sample], "torch_version": "2"}
+    monkeypatch.setattr(collective_torch.collective_run, "run", run)
+    monkeypatch.setattr(collective_torch.collective_run, "states", lambda folder: {0: state})
+    given = {
+        "op": "all_reduce", "scope": "within", "addresses": ["127.0.0.1"], "nproc_per_node": 2, "sizes": [8], "backend": "nccl",
+        "torchrun": sys.executable, "clock_window": gpus.window(),
+    }  # fmt: skip
+    fact = exit_of(collective_torch, given, capsys)
+    assert (fact["status"], verdicts(fact).get("collective.graph")) == (status, graph), fact["reasons"]
+    assert fact["measured"]["latency_8b_us"] == 15.5 and fact["measured"]["method"]["clock"] == "cuda_events"

@@ -10,7 +10,9 @@ Decisions, and where they come from:
   measurement is not the one that was asked for. NVML reports a reason whenever something else than the lock holds a
   clock down (nvmlClocksEventReasons). Samples and reasons are read in one call, but a power cap comes and goes in
   milliseconds: half of the off-target samples must show a reason, or the counters half of that time.
-- No record of the lock, no sample of a GPU in use, no counters: ``incomplete``, since nothing was proven.
+- No record of a lock that was asked for, a GPU that stopped answering meanwhile: ``incomplete``, since nothing was proven.
+- What the sampler lacks (a sample under load, counters, reasons, a driver that answers) is ``skipped`` and says what was
+  expected: the clocks were not judged, the measurement's own verdict stands, and no node goes out of service for it.
 - A GPU that nothing used (the layout is smaller than the node, or runs on CPUs) neither passes nor spoils.
 """
 
@@ -27,6 +29,7 @@ HELD_DOWN = ("sw_power_cap", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_p
 POWER_CAP_SHARE = 0.01
 
 RELOCK = "run playbooks/clocks.yml and measure again; find what unlocked them (Azure NHC ends with nvidia-smi -rgc)"
+NOT_JUDGED = "clocks were not judged"
 COOLING = "nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER on %s; compare with other nodes; a lower gpu_clocks_mhz avoids a power cap"
 
 
@@ -117,7 +120,7 @@ def judge(window):
     found = [_judge_reading(window)]
     if table:
         used = {bus: item for bus, item in table.items() if item["in_use"]}
-        found += [_judge_load(used), _judge_lock(window, table), _judge_under_load(window, used)]
+        found += [_judge_load(window, used), _judge_lock(window, table), _judge_under_load(window, used)]
         found += [_judge_throttle(window, used), _judge_counters(window, used)]
     return [item for item in found if item is not None]
 
@@ -128,28 +131,35 @@ def _judge_reading(window):
     remedy = "see the gpu checks of node_health; run nvidia-smi by hand"
     first, last = ({gpu["bus_id"] for gpu in gpus} for gpus in (window.before, window.after))
     if not first or not last:
-        when = "before" if not first else "after"
+        when, status = ("before", "skipped") if not first else ("after", "incomplete")
         text = "no answer %s the measurement: %s" % (when, window.error or "nvidia-smi shows no GPU")
-        return reason("clocks.window", "incomplete", text, threshold, remedy)
+        return reason("clocks.window", status, text + ("; %s" % NOT_JUDGED if not first else ""), threshold, remedy)
     if first != last:
         text = "answered before or after, not both: %s" % ", ".join(sorted(first ^ last))
         return reason("clocks.window", "incomplete", text, threshold, remedy)
     if window.errors:
         text = "%d readings failed beside %d samples: %s" % (window.errors, len(window.samples), window.error)
-        return reason("clocks.window", "degraded" if window.samples else "incomplete", text, threshold, remedy)
+        return reason("clocks.window", "degraded" if window.samples else "skipped", text, threshold, remedy)
     text = "%d samples of %d GPUs in %.1f s" % (len(window.samples), len(first), window.duration_s)
     return reason("clocks.window", "healthy", text, threshold)
 
 
-def _judge_load(used):
+def _judge_load(window, used):
     """A GPU in use must have been seen at work; where no GPU is in use, the numbers do not depend on clocks."""
     if not used:
         return reason("clocks.load", "skipped", "no GPU was used", None)
     blind = [bus for bus, item in used.items() if not item["loaded_samples"]]
     if blind:
-        remedy = "a longer measurement (more runs, more tokens), or a shorter interval_s"
-        text = "in use, but no sample under load: %s" % ", ".join(blind)
-        return reason("clocks.load", "incomplete", text, "a sample under load from each GPU in use", remedy)
+        remedy = "the measurement's own verdict stands; to judge clocks let it last longer (more runs, more tokens) or lower interval_s"
+        text = "0 samples under load, expected 1 or more, of %d of %d GPUs in use (%s) beside %d samples in %.1f s: %s" % (
+            len(blind),
+            len(used),
+            ", ".join(blind),
+            len(window.samples),
+            window.duration_s,
+            "their %s" % NOT_JUDGED,
+        )
+        return reason("clocks.load", "skipped", text, "a sample under load from each GPU in use", remedy)
     return None
 
 
@@ -190,6 +200,8 @@ def _judge_lock(window, table):
         text = "not locked: %s" % ", ".join(lost)
         text += "; %s" % "; ".join(window.record_problems) if window.record_problems else ""
         return reason("clocks.lock", "failed", text, threshold, RELOCK)
+    if not window.before or not window.after:
+        return reason("clocks.lock", "skipped", "not every reading was answered: the lock was not judged", threshold)
     if window.record_problems:
         text = "%s; the clocks are at the target, which those of a GPU in use are without a lock too" % "; ".join(window.record_problems)
         return reason("clocks.lock", "incomplete", text, threshold, RELOCK)
@@ -237,24 +249,37 @@ def _judge_throttle(window, used):
         text = "throttled in a window of %.1f s: %s" % (window.duration_s, "; ".join(parts))
         return reason("clocks.throttle", "degraded", text, threshold, COOLING % window.node)
     # hw_slowdown has no counter: without the reasons of the samples, counters alone do not prove it.
-    proven = [item for item in used.values() if item["reasons_known"] and any(v is not None for v in item["throttle_us"].values())]
-    if used and len(proven) == len(used):
-        return reason("clocks.throttle", "healthy", "%d GPUs were not throttled" % len(used), threshold)
+    watched = [item for item in used.values() if item["loaded_samples"]]
+    proven = [item for item in watched if item["reasons_known"] and any(v is not None for v in item["throttle_us"].values())]
+    if watched and len(proven) == len(watched):
+        return reason("clocks.throttle", "healthy", "%d GPUs were not throttled" % len(watched), threshold)
     return None
 
 
 def _judge_counters(window, used):
     """Without the driver's counters short throttling goes unseen, and without reasons all of it."""
-    blind = []
+    blind, status = [], "skipped"
+    readings = by_gpu(window)
     for bus, item in used.items():
-        if not item["throttle_us"] or any(value is None for value in item["throttle_us"].values()):
-            blind.append("%s: no throttle counters before and after, or they went back" % bus)
+        if _went_back(*readings[bus]):
+            blind.append("%s: throttle counters went back" % bus)
+            status = "incomplete"
+        elif not item["throttle_us"] or any(value is None for value in item["throttle_us"].values()):
+            blind.append("%s: no throttle counters before and after" % bus)
         if item["loaded_samples"] and not item["reasons_known"]:
             blind.append("%s: no clock event reasons" % bus)
     if not blind:
         return None
-    text = "; ".join(blind)
+    text = "%s: %s" % ("; ".join(blind), NOT_JUDGED)
     if window.reader.missing:
         text += "; this driver does not know %s" % ", ".join(window.reader.missing)
     remedy = "update the driver; a driver that was reloaded during the measurement spoils it: measure again"
-    return reason("clocks.throttle_counters", "incomplete", text, "counters and reasons of each GPU in use", remedy)
+    return reason("clocks.throttle_counters", status, text, "counters and reasons of each GPU in use", remedy)
+
+
+def _went_back(before, _samples, after):
+    """Return whether a counter of a GPU is less after than before: its driver was loaded anew in between."""
+    if not before or not after:
+        return False
+    pairs = [(value, after["throttle_us"].get(name)) for name, value in before["throttle_us"].items()]
+    return any(first is not None and last is not None and last < first for first, last in pairs)

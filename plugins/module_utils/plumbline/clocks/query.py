@@ -7,7 +7,9 @@ and says so in ``missing``; only :data:`REQUIRED` must be there. Units are in th
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 
 from ..machine import nvidia
 
@@ -162,6 +164,11 @@ class Reader:
             self._fill_counters(gpus)
         return gpus
 
+    def follow(self, interval_s):
+        """Return a :class:`Loop` that prints the GPUs every ``interval_s`` seconds, with the names that :meth:`read` found out."""
+        wanted = [names[0] for names in self.names.values() if names]
+        return Loop(self.tool, ["--query-gpu=" + ",".join(wanted), "--format=csv", "-lms", str(int(interval_s * 1000))])
+
     def _forget(self, field):
         """Drop a name that the driver refused; return whether asking again makes sense."""
         for key, names in self.names.items():
@@ -186,3 +193,54 @@ class Reader:
             for name, value in by_bus.get(gpu["bus_id"], {}).items():
                 if name in XML_COUNTERS:
                     gpu["throttle_us"][XML_COUNTERS[name]] = value
+
+
+class Loop:
+    """One ``nvidia-smi -lms`` whose answers come one after the other: a process for each would load the node that is measured.
+
+    Raises ``nvidia.NvidiaError`` where it does not start. :meth:`end` may be called from another thread.
+    """
+
+    def __init__(self, tool, arguments):
+        try:
+            self.process = subprocess.Popen(
+                [tool] + arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=dict(os.environ, LC_ALL="C"),
+            )
+        except (OSError, TypeError) as error:
+            raise nvidia.NvidiaError("%s did not start: %s" % (tool, error)) from error
+
+    def texts(self, count):
+        """Yield the CSV of each answer, with its header, of up to ``count`` GPUs; ends with the process.
+
+        The header comes once. A GPU that comes again begins the next answer, so that one which is lost shifts nothing; lines
+        that are no rows, such as a warning of the InfoROM, are left out.
+        """
+        header, rows = None, {}
+        for raw in self.process.stdout:
+            line = raw.decode(errors="replace")
+            if header is None:
+                header = line if "pci.bus_id" in line else None
+                continue
+            index = line.split(",")[0].strip()
+            if line.count(",") != header.count(",") or not index.isdigit():
+                continue
+            if index in rows:
+                yield header + "".join(rows.values())
+                rows = {}
+            rows[index] = line
+            if len(rows) == count:
+                yield header + "".join(rows.values())
+                rows = {}
+        self.process.stdout.close()
+
+    def end(self):
+        """End the process, and with it :meth:`texts`."""
+        try:
+            self.process.terminate()
+            self.process.wait(2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()  # one that hangs in the driver goes when the driver lets it

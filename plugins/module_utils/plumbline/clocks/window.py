@@ -1,11 +1,13 @@
-"""GPU clocks around and during a measurement: samples before, about every second while it runs, and after.
+"""GPU clocks around and during a measurement: samples before, every ``interval_s`` seconds while it runs, and after.
 
     with Window(expected_mhz=1980) as window:
         measure()
     window.attach(measurement)
 
 It only reads. Without a GPU nothing is started and the context says ``skipped: no GPU``. What it saw is judged by
-``clocks.judge``. It sees the GPUs of this node and no other: in a layout over several nodes, those of the head.
+``clocks.judge``. What is short is sampled faster than each second, by one ``nvidia-smi -lms`` that runs beside it; where that
+gives no sample in time, by single calls each second. It sees the GPUs of this node and no other: in a layout over several
+nodes, those of the head.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from . import query as clocks_query
 from . import record as clocks_record
 
 INTERVAL_S = 1.0
+# For what lasts seconds only, such as a collective. NVML tells utilisation over 1/6 s to 1 s, so faster shows nothing more.
+SHORT_INTERVAL_S = 0.2
+FIRST_ANSWER_S = 5.0  # of the loop; then it is given up
 # Kept at most; when they are that many, every second one is dropped and the interval doubles.
 MAX_SAMPLES = 600
 # nvidia-smi reports utilisation over up to the last second (NVML: 1 s to 1/6 s): wait that long for a quiet GPU.
@@ -29,7 +34,7 @@ QUIET_S = 2.0
 TIMEOUT_S = 20
 
 
-def argument():
+def argument(interval_s=INTERVAL_S):
     """Return the argument that modules take for it; each documents it under ``clock_window``.
 
     It is made anew for each module, since Ansible fills defaults into the very dictionary that it is given.
@@ -39,7 +44,7 @@ def argument():
         "default": {},
         "options": {
             "expected_mhz": {"type": "int", "default": 0},
-            "interval_s": {"type": "float", "default": INTERVAL_S},
+            "interval_s": {"type": "float", "default": interval_s},
             "nodes": {"type": "int", "default": 1},
             "nvidia_smi": {"type": "path"},
             "state_dir": {"type": "path", "default": clocks_record.STATE_DIR},
@@ -64,6 +69,7 @@ class Window:
         self.duration_s = None
         self._stop = threading.Event()
         self._thread = None
+        self._loop = None
 
     def __enter__(self):
         if self.present:
@@ -79,6 +85,7 @@ class Window:
         self.duration_s = time.monotonic() - self._started
         if self._thread:
             self._stop.set()
+            self._end_loop()
             self._thread.join(TIMEOUT_S + 5)
             self.after = self._quiet()
             self.reasons = clocks_judge.judge(self)
@@ -123,16 +130,54 @@ class Window:
 
     def _watch(self):
         """Take samples until the window closes."""
+        if self.interval_s < INTERVAL_S and self.before and not self._follow():
+            self.interval_s = INTERVAL_S
         interval = self.interval_s
         while not self._stop.wait(interval):
             began = time.monotonic()
             gpus = self._read(False)
             if gpus:
-                self.samples.append(gpus)
-            if len(self.samples) >= MAX_SAMPLES:
-                del self.samples[1::2]
-                self.interval_s *= 2
+                self._keep(gpus)
             interval = max(0.02, self.interval_s - (time.monotonic() - began))
+
+    def _follow(self):
+        """Take samples from one process that prints them; return whether the window closed meanwhile."""
+        try:
+            loop = self._loop = self.reader.follow(self.interval_s)
+        except nvidia.NvidiaError:
+            return False
+        if self._stop.is_set():  # the window closed before it could end this one
+            loop.end()
+        patience = threading.Timer(FIRST_ANSWER_S, loop.end)
+        patience.daemon = True
+        patience.start()
+        kept_at = None
+        for text in loop.texts(len(self.before)):
+            patience.cancel()
+            now = time.monotonic()
+            if self._stop.is_set() or (kept_at is not None and now - kept_at < 0.75 * self.interval_s):
+                continue
+            kept_at = now
+            try:
+                self._keep(clocks_query.parse_gpus(text))
+            except nvidia.NvidiaError as error:
+                self.errors += 1
+                self.error = str(error)
+        patience.cancel()
+        loop.end()
+        return self._stop.is_set()
+
+    def _end_loop(self):
+        """End the process that prints samples, where there is one."""
+        if self._loop is not None:
+            self._loop.end()
+
+    def _keep(self, gpus):
+        """Keep a sample; when there are too many, drop every second one and take fewer."""
+        self.samples.append(gpus)
+        if len(self.samples) >= MAX_SAMPLES:
+            del self.samples[1::2]
+            self.interval_s *= 2
 
     def attach(self, measurement):
         """Put what was seen into a ``fact.Measurement``; a window that never opened leaves nothing."""

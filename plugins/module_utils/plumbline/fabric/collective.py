@@ -5,8 +5,9 @@ The formulas are those of nccl-tests, doc/PERFORMANCE.md
 ``algbw = size / time``; ``busbw = algbw * factor``, where the factor makes the number comparable with the
 speed of the hardware whatever the number of ranks. Bandwidths are in 10^9 **bytes** per second.
 
-The time used is the *median* over the iterations (nccl-tests takes the mean), so that one stall does not
-hide the link's speed; the spread is in the fact beside it.
+torch's time of an operation is the *median* over the batches of a size, each of them timed as a whole and divided by its
+operations, as nccl-tests time the one batch of which they print the mean; so one stall does not hide the link's speed. The
+spread is in the fact beside it. What decoding sends is also measured in a CUDA graph: ``graph_time_us``.
 """
 
 from __future__ import annotations
@@ -65,21 +66,46 @@ def significant(value):
     return None if value is None else float(f"{value:.6g}")
 
 
-def row(op, ranks, size_bytes, times_us):
-    """Return one row of the sweep: times in microseconds, bandwidths in 10^9 bytes/s."""
-    median = quantile(times_us, 0.5)
-    algbw = size_bytes / (median * 1000) if median > 0 else None
+def statistics_us(times_us):
+    """Return the statistics of the samples of one size, in µs."""
     return {
-        "size_bytes": size_bytes,
-        "iterations": len(times_us),
-        "time_us": {
-            "min": round(min(times_us), 3),
-            "median": round(median, 3),
-            "p90": round(quantile(times_us, 0.9), 3),
-            "max": round(max(times_us), 3),
-        },
+        "min": round(min(times_us), 3),
+        "median": round(quantile(times_us, 0.5), 3),
+        "p90": round(quantile(times_us, 0.9), 3),
+        "max": round(max(times_us), 3),
+    }
+
+
+def row(op, ranks, sample):
+    """Return one row of the sweep: times in microseconds, bandwidths in 10^9 bytes/s.
+
+    A sample's time is that of a batch of ``operations_per_sample`` divided by them. Bandwidths are of the plain time.
+    """
+    times_us, operations = sample["times_us"], sample.get("operations_per_sample", 1)
+    median = quantile(times_us, 0.5)
+    algbw = sample["size_bytes"] / (median * 1000) if median > 0 else None
+    found = {
+        "size_bytes": sample["size_bytes"],
+        "iterations": len(times_us) * operations,
+        "operations_per_sample": operations,
+        "time_us": statistics_us(times_us),
         "algbw_gbps": significant(algbw),
         "busbw_gbps": significant(None if algbw is None else algbw * busbw_factor(op, ranks)),
+    }
+    if sample.get("graph_times_us"):
+        found["graph_time_us"] = statistics_us(sample["graph_times_us"])
+        found["graph_operations_per_sample"] = sample["graph_operations_per_sample"]
+    return found
+
+
+def method(samples):
+    """Return what torch's numbers are: which clock took them, over what, and whether some are of a CUDA graph too."""
+    return {
+        "clock": samples[0].get("clock", "host"),
+        "time_us": "a batch of operations_per_sample operations, queued one behind the other, divided by them",
+        "over_ranks": "max",
+        "operations_per_sample": max(item.get("operations_per_sample", 1) for item in samples),
+        "graph": any(item.get("graph_times_us") for item in samples),
     }
 
 
@@ -91,8 +117,8 @@ def measured(op, ranks, nodes, samples):
     result = {"ranks": ranks, "nodes": nodes}
     if not samples:
         return result
-    sweep = [row(op, ranks, item["size_bytes"], item["times_us"]) for item in samples]
-    return dict(result, **summary(sweep))
+    result["method"] = method(samples)
+    return dict(result, **summary([row(op, ranks, item) for item in samples]))
 
 
 def typical(time_us):
@@ -112,6 +138,8 @@ def summary(sweep):
         if item["size_bytes"] == 8:
             value, name = typical(item["time_us"])
             found["latency_8b_us" if name == "median" else "latency_8b_mean_us"] = value
+            if item.get("graph_time_us"):
+                found["latency_8b_graph_us"] = item["graph_time_us"]["median"]
     found["peak_busbw_gbps"] = max(item["busbw_gbps"] or 0.0 for item in sweep)
     times = [typical(item["time_us"]) for item in sweep]
     fit = alpha_beta.fit([(item["size_bytes"], value) for item, (value, _name) in zip(sweep, times)])  # noqa: B905 -- Python 3.9
@@ -189,6 +217,33 @@ def judge_fallback(measurement, counters, interface, samples, op, ranks):
             "the data on the InfiniBand ports",
             "run with fabric_baseline_env: {NCCL_NET: IB, NCCL_DEBUG: INFO}, which makes the fallback an error and says why",
         )
+
+
+OTHER_RANK = "other rank(s)"  # as torch_worker says of a rank that did as it should
+
+
+def graph_error(states):
+    """Return why there is no measurement in a CUDA graph, by the rank that knows; None where nothing prevented it."""
+    errors = [state["graph_error"] for state in states if state.get("graph_error")]
+    return min(errors, key=lambda text: OTHER_RANK in text, default=None)
+
+
+def judge_graph(measurement, state, sizes, ended_well, said):
+    """Say what became of the measurement in a CUDA graph; return whether it explains a run that did not end well.
+
+    It comes after all plain numbers, which stand whatever becomes of it. ``state`` is a rank's last, ``said`` what ended it.
+    """
+    threshold = "the messages that decoding sends, in a CUDA graph"
+    whole = {item["size_bytes"] for item in state.get("samples", [])} >= set(sizes)
+    if not ended_well and state.get("stage") in ("graph", "done") and whole:
+        seen = f"the ranks did not come back from measuring in a CUDA graph: {state.get('graph_error') or said or 'nothing was said'}"
+        remedy = "the plain numbers stand; serving launches graphs too: try vllm serve with --enforce-eager if it hangs as well"
+        measurement.add("collective.graph", "degraded", seen, threshold, remedy)
+        return True
+    if state.get("graph_error"):
+        seen = f"not measured in a CUDA graph: {state['graph_error']}; the plain numbers stand"
+        measurement.add("collective.graph", "skipped", seen, threshold, "to see all it says, run the fact's command on the node")
+    return False
 
 
 def judge_baseline(measurement, peak_busbw_gbps, minimum_gbps, variable):

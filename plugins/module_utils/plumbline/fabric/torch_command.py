@@ -7,6 +7,9 @@ import os
 from . import transport
 
 LOOPBACK = "127.0.0.1"
+# Seconds of the largest message behind a sweep over NCCL, so that the samples of GPU clocks see GPUs at work: some of
+# interval_s (0.2 s), and more than the last second, over which NVML tells utilisation.
+LOAD_S = 1.5
 NCCL_LOG = "nccl.%h.%p.log"  # NCCL puts in the host's name and the pid
 
 
@@ -32,7 +35,7 @@ def argv(args, master_port, worker):
         f"--budget-s={args['budget_s']}",
         f"--join-timeout-s={args['join_timeout_s']}",
         f"--deadline-s={args['timeout_s'] + 30}",
-    ]
+    ] + ([f"--load-s={LOAD_S}"] if args["backend"] == "nccl" else [])
 
 
 def given(args, interface):

@@ -79,6 +79,32 @@ def test_the_text_lists_both_gpus_of_one_process_and_the_json_the_first():
         assert measurement.reasons[0]["status"] == status and said in measurement.reasons[0]["seen"]
 
 
+@pytest.mark.parametrize(
+    ("gpus", "threads", "listed", "ranks", "hosts", "status"),
+    [
+        (4, 1, [(0, "vm")], 4, 1, "healthy"),  # -g 4
+        (1, 2, [(0, "vm")], 2, 1, "healthy"),  # -t 2
+        (2, 2, [(0, "vm")], 4, 1, "healthy"),  # -g 2 -t 2
+        (2, 1, [(0, "a"), (2, "a"), (4, "b"), (6, "b")], 8, 2, "healthy"),  # mpirun, two processes a node, -g 2
+        (1, 1, [(0, "a"), (1, "a"), (2, "b"), (3, "b")], 4, 2, None),  # mpirun, a process for each GPU: the JSON has them all
+        (2, 1, [(0, "a"), (0, "a")], 4, 1, "failed"),  # a build without MPI: each process is rank 0
+        (2, 1, [(0, "a"), (2, "a")], 4, 2, "failed"),  # all on one node
+        (1, 1, [(0, "vm")], 2, 1, "failed"),  # one GPU where two were asked for
+        (2, 1, [(0, "vm")], 4, 1, "failed"),
+        (2, 1, [(0, "a"), (1, "b")], 4, 2, "failed"),  # ranks that do not fit what a process has
+    ],
+)
+def test_the_json_lists_the_first_device_of_each_process(gpus, threads, listed, ranks, hosts, status):
+    document = output.load_json((CAPTURES / "h200x2" / "nccl.all_reduce.g2.v3.json").read_text())
+    like = document["config"]["devices"][0]
+    document["config"].update(ngpus=gpus, nthreads=threads, devices=[dict(like, rank=rank, hostname=host) for rank, host in listed])
+    measurement = Measurement("collective", "x")
+    judge.judge_devices(measurement, [({"what": "sweep", "sizes": [], "options": {}}, output.parse_json(document))], ranks, hosts)
+    assert [item["status"] for item in measurement.reasons] == ([status] if status else [])
+    if status == "healthy":
+        assert "lists the first device of each" in measurement.reasons[0]["seen"]
+
+
 def test_a_row_that_nobody_asked_for_is_said():
     result = output.parse_text("\n".join((HEADER, ROW, NEXT, ROW, "# Out of bounds values : 0 OK", "# Avg bus bandwidth    : 1")))
     measurement = Measurement("collective", "x")

@@ -248,6 +248,8 @@ def _right_devices(measurement, result, ranks, hosts):
 def _damaged(result, numbers, ranks):
     """Return whether a list of devices is no whole one, so that what it lacks may have been there."""
     distinct = len(set(numbers)) == len(numbers) and set(numbers) <= set(range(ranks))
+    if result["devices_from"] == "json" and numbers == list(range(0, ranks, result["devices_per_process"] or 1)):
+        return False  # the first device of each process, and all of them
     torn = any(problem.startswith(output.DEVICE_LINE) for problem in result["problems"])
     return distinct and (torn or numbers != list(range(len(numbers))) or not numbers)
 

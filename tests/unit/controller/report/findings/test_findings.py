@@ -83,6 +83,31 @@ def test_per_token_estimate_is_two_a_layer_and_one_times_the_measured_latency(cl
     assert "%.1f ms a token" % (17 * latency / 1000) in item["claim"]
 
 
+def graphed(scope, base_us, factor):
+    """Return an all-reduce whose small messages were measured in a CUDA graph too."""
+    fact = collective("all_reduce", scope, base_us, 0.11)
+    for point in fact["measured"]["sweep"]:
+        if point["size_bytes"] <= 2**20:
+            point["graph_time_us"] = {name: value * factor for name, value in point["time_us"].items()}
+    return fact
+
+
+def test_decoding_is_estimated_by_the_time_in_a_graph_where_there_is_one(claims):
+    files = whole_run()
+    assert "(median, plain, at" in claims(files)["layouts.communication.tp2_across"]["arithmetic"]
+    across = graphed("across", 640.0, 0.5)
+    put(files, "node1", across)
+    found = claims(files)
+    latency = next(point["graph_time_us"]["median"] for point in across["measured"]["sweep"] if point["size_bytes"] == 256 * 4)
+    assert "%.2f ms a token" % (17 * latency / 1000) in found["layouts.communication.tp2_across"]["claim"]
+    assert "median in a CUDA graph, at 1 KiB" in found["layouts.communication.tp2_across"]["arithmetic"]
+    # Within has none: what crossing adds compares plain with plain.
+    assert "µs (median, plain)" in found["layouts.crossing_explained.tp2_across"]["arithmetic"]
+    for node in NODES:
+        put(files, node, graphed("within", 40.0, 0.5))
+    assert "µs (median in a CUDA graph)" in claims(files)["layouts.crossing_explained.tp2_across"]["arithmetic"]
+
+
 def test_difference_to_one_node_is_compared_with_the_prediction(claims):
     item = claims(whole_run())["layouts.crossing_explained.tp2_across"]
     assert "44.0 ms longer in tp2_across than in tp2_within" in item["claim"]

@@ -2,7 +2,8 @@
 
 Tensor parallelism all-reduces twice a layer and once after the embedding, so a token costs
 ``2 × layers + 1`` all-reduces of ``hidden_size × bytes`` each; a pipeline sends its activations
-``PP - 1`` times a token. Multiplied by measured latencies that is the least that communication
+``PP - 1`` times a token. The latency of the measurement in a CUDA graph counts where there is one, since vLLM
+decodes in graphs, else the plain one; the arithmetic says which. Multiplied by measured latencies that is the least that communication
 adds; it leaves out everything that waits for it (scheduling, serialisation, imbalance).
 Standard library only.
 """
@@ -10,7 +11,7 @@ Standard library only.
 from __future__ import annotations
 
 from ..format import digits, size
-from ..records.collectives import latency_at
+from ..records.collectives import latency_at, method_of_decode
 from ..records.layouts import describe
 from ..records.reading import num
 from .fabric import pick, tools_of
@@ -44,11 +45,17 @@ def _message(layout):
     return 8, "the hidden size is not in the fact, so the smallest swept message stands in: a lower bound"
 
 
+def _named(method):
+    """Return what a time is, for a sentence."""
+    return "median in a CUDA graph" if method == "graph_time_us" else "median, plain"
+
+
 def _per_token(layout, layouts, within, across):
     name = "layouts.communication.%s" % layout["name"]
     claim = "How much of a token's time in %s is all-reduce latency is not known." % layout["name"]
     message, how = _message(layout)
-    swept, after = latency_at(across, message) if across else (None, None)
+    method = method_of_decode(across, size_bytes=message) if across else "time_us"
+    swept, after = latency_at(across, message, method) if across else (None, None)
     lacking = []
     if not layout["layers"]:
         lacking.append("context.model_layers in the benchmark's fact")
@@ -62,10 +69,11 @@ def _per_token(layout, layouts, within, across):
     count = 2 * layout["layers"] + 1
     cost = count * after / 1000
     tpot = mean(layout, "tpot_ms")
-    arithmetic = "2 × %d + 1 = %d all-reduces a token; × %s µs (median at %s; %s) = %s ms" % (
+    arithmetic = "2 × %d + 1 = %d all-reduces a token; × %s µs (%s, at %s; %s) = %s ms" % (
         layout["layers"],
         count,
         digits(after),
+        _named(method),
         size(swept),
         how,
         digits(cost),
@@ -82,14 +90,16 @@ def _per_token(layout, layouts, within, across):
     if across["ranks"] and layout["ranks"] and across["ranks"] != layout["ranks"]:
         text += " (measured with %d ranks, the layout has %d)" % (across["ranks"], layout["ranks"])
     yield finding(name, "estimate", text + ".", arithmetic)
-    yield _against_twin(layout, layouts, within, message, after, count, tpot)
+    yield _against_twin(layout, layouts, within, across, message, count, tpot)
 
 
-def _against_twin(layout, layouts, within, message, after, count, tpot):
+def _against_twin(layout, layouts, within, across, message, count, tpot):
     """Return the predicted cost of crossing against the TPOT difference to the same TP and PP on one node."""
     name = "layouts.crossing_explained.%s" % layout["name"]
     twin = _twin(layout, layouts)
-    _swept, before = latency_at(within, message) if within else (None, None)
+    method = method_of_decode(*[item for item in (within, across) if item], size_bytes=message)  # the same for both
+    _swept, before = latency_at(within, message, method) if within else (None, None)
+    _swept, after = latency_at(across, message, method)
     base = mean(twin, "tpot_ms") if twin else None
     lacking = []
     if not base:
@@ -102,10 +112,11 @@ def _against_twin(layout, layouts, within, message, after, count, tpot):
         claim = "No baseline for %s: what crossing nodes adds to its TPOT cannot be told." % layout["name"]
         return finding(name, "no data", claim, missing=" and ".join(lacking))
     predicted, seen = count * (after - before) / 1000, tpot - base
-    arithmetic = "%d × (%s − %s) µs = %s ms; TPOT %s − %s (%s) = %s ms" % (
+    arithmetic = "%d × (%s − %s) µs (%s) = %s ms; TPOT %s − %s (%s) = %s ms" % (
         count,
         digits(after),
         digits(before),
+        _named(method),
         digits(predicted),
         digits(tpot),
         digits(base),
@@ -139,6 +150,7 @@ def _explained(layout, twin, predicted_ms, seen_ms):
 def _pipeline(layout, across):
     name = "layouts.pipeline.%s" % layout["name"]
     message, how = _message(layout)
+    # Between stages vLLM sends outside of the graphs, by the runtime: the plain time.
     swept, latency = latency_at(across, message) if across else (None, None)
     tpot = mean(layout, "tpot_ms")
     if not latency or not tpot or layout.get("steps_unknown"):
@@ -161,6 +173,6 @@ def _pipeline(layout, across):
             digits(100 * cost / tpot),
             digits(tpot, "ms"),
         ),
-        "(PP − 1) = %d × %s µs (sendrecv median at %s; %s) = %s ms; / %s"
+        "(PP − 1) = %d × %s µs (sendrecv median, plain, at %s; %s) = %s ms; / %s"
         % (hops, digits(latency), size(swept), how, digits(cost), digits(tpot)),
     )

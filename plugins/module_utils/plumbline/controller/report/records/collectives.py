@@ -36,6 +36,7 @@ def _collective(entry):
         "ranks": num(get(measured, "ranks")),
         "nodes": num(get(measured, "nodes")),
         "latency_8b_us": num(get(measured, "latency_8b_us")) or num(get(measured, "latency_8b_mean_us")),
+        "latency_8b_graph_us": num(get(measured, "latency_8b_graph_us")),
         "peak_busbw_gbps": num(get(measured, "peak_busbw_gbps")),
         "fit": _fit(get(measured, "fit")),
         "transport": _transport(get(context, "transport")),
@@ -85,14 +86,27 @@ def _transport(value):
     }
 
 
-def latency_at(collective, size_bytes):
+def latency_at(collective, size_bytes, method="time_us"):
     """Return ``(swept size in bytes, median time in µs)`` at the swept size nearest to ``size_bytes``.
 
-    Nearest by ratio, as sweeps double from size to size; ``(None, None)`` without a sweep.
+    Nearest by ratio, as sweeps double from size to size; ``(None, None)`` without a sweep. ``method`` is ``time_us`` or
+    ``graph_time_us``, which a row has where its message was measured in a CUDA graph too.
     """
     points = [
-        (abs(math.log2(point["size_bytes"] / size_bytes)), point["size_bytes"], num(get(point, "time_us", "median")))
+        (abs(math.log2(point["size_bytes"] / size_bytes)), point["size_bytes"], num(get(point, method, "median")))
         for point in collective["sweep"]
-        if (num(get(point, "time_us", "median")) or 0) > 0
+        if (num(get(point, method, "median")) or 0) > 0
     ]
     return min(points)[1:] if points else (None, None)
+
+
+def method_of_decode(*collectives_compared, size_bytes):
+    """Return which of a row's times stands for what decoding sends: that in a CUDA graph, since serving decodes in graphs.
+
+    It must be there in each of the collectives, at the swept size that is nearest to the message; else ``time_us``, plain.
+    """
+    for item in collectives_compared:
+        nearest = latency_at(item, size_bytes)[0]
+        if nearest is None or latency_at(item, size_bytes, "graph_time_us")[0] != nearest:
+            return "time_us"
+    return "graph_time_us" if collectives_compared else "time_us"

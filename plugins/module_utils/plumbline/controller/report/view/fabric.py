@@ -29,6 +29,7 @@ def _once(collectives):
 
 def _line(item):
     swept, latency = latency_at(item, SMALL_BYTES)
+    at, graph = latency_at(item, SMALL_BYTES, "graph_time_us")
     return {
         "op": item["op"],
         "scope": item["scope"] or MISSING,
@@ -36,14 +37,20 @@ def _line(item):
         "status": item["status"],
         "how": _how(item),
         "ranks": "%s on %s" % (digits(item["ranks"]), plural(int(item["nodes"]), "node")) if item["ranks"] and item["nodes"] else MISSING,
-        "latency": digits(item["latency_8b_us"], "µs"),
-        "latency_16k": "%s%s" % (digits(latency, "µs"), "" if swept in (None, SMALL_BYTES) else " at " + size(swept)),
+        "latency": digits(item["latency_8b_us"], "µs") + _in_graph(item["latency_8b_graph_us"]),
+        "latency_16k": "%s%s%s"
+        % (digits(latency, "µs"), _in_graph(graph if at == swept else None), "" if swept in (None, SMALL_BYTES) else " at " + size(swept)),
         "peak": digits(item["peak_busbw_gbps"], "GB/s"),
         "fit": _fit(item["fit"]),
         "transport": _transport(item),
         "path": _path(item),
         "baseline": against_baseline(item["baseline"]),
     }
+
+
+def _in_graph(time_us):
+    """Return what a time in a CUDA graph adds to a plain one; nothing where none was measured."""
+    return ", %s in a graph" % digits(time_us, "µs") if time_us else ""
 
 
 def _how(item):

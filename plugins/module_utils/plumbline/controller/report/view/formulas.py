@@ -35,5 +35,8 @@ FORMULAS = [
         "pipeline stages add up to the whole model.",
     ),
     ("all-reduces a token", "2 × layers + 1 under tensor parallelism: attention, MLP, and the embedding once."),
-    ("per-token estimate", "all-reduces a token × median all-reduce time at hidden size × bytes per value."),
+    (
+        "per-token estimate",
+        "all-reduces a token × median all-reduce time at hidden size × bytes per value: in a CUDA graph where measured, else plain.",
+    ),
 ]
