@@ -15,7 +15,7 @@ import threading
 import time
 
 from ..core.fact import reason, worst
-from ..machine import nvidia
+from ..machine import gpu_choice, nvidia
 from . import judge as clocks_judge
 from . import query as clocks_query
 from . import record as clocks_record
@@ -42,6 +42,7 @@ def argument():
             "interval_s": {"type": "float", "default": INTERVAL_S},
             "nodes": {"type": "int", "default": 1},
             "nvidia_smi": {"type": "path"},
+            "gpus": {"type": "raw", "default": []},
             "state_dir": {"type": "path", "default": clocks_record.STATE_DIR},
         },
     }
@@ -165,4 +166,5 @@ def watch(argument, nodes=None):
     given = {key: value for key, value in (argument or {}).items() if value is not None}
     if nodes is not None:
         given["nodes"] = nodes
+    gpu_choice.look_only_at(given.pop("gpus", []), given.get("nvidia_smi"))
     return Window(**given)
