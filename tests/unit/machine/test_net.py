@@ -94,6 +94,7 @@ def test_port_error_names_a_port_in_use():
 @pytest.mark.parametrize("given", ["127.0.0.1", "::1", "127.0.1.1", "localhost"])
 def test_for_the_loopback_the_machines_own_address_is_taken(given, monkeypatch):
     monkeypatch.setattr(net, "local_address", lambda towards: "10.0.0.4")
+    monkeypatch.setattr(net, "interface_of", {"10.0.0.4": "eth0"}.get)
     assert net.own_address(given) == "10.0.0.4"
 
 

@@ -55,7 +55,8 @@ def machine_address():
     """
     try:
         found = local_address("8.8.8.8")
-        if not is_loopback(found):
+        # A second address of an interface cannot be told from one that is not here, and would not be served on.
+        if not is_loopback(found) and interface_of(found):
             return found
     except OSError:
         pass  # no route out: a machine without a network, or one that has only its neighbours
