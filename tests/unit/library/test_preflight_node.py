@@ -30,7 +30,8 @@ def test_no_choice_is_no_question(capsys):
 
 
 @pytest.mark.parametrize("gpus, words", [
-    ([0, 0], "named twice"), ("all", "is no GPU"), ([1], "names 1, which this node has not; it has 0 (%s)" % UUID), ([0, UUID], "do not go together"),
+    ([0, 0], "named twice"), ("all", "is no GPU"), ([1], "names 1, which this node has not; it has 0 (%s)" % UUID),
+    ([0, UUID], "do not go together"),
 ])  # fmt: skip
 def test_a_wrong_choice_is_named(gpus, words, capsys):
     out = run_module(preflight_node, capsys, gpus=gpus)

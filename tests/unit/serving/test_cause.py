@@ -116,3 +116,21 @@ def test_a_gpu_that_is_hidden_or_lost_at_the_start_is_named_as_that(error):
 def test_another_assertion_is_of_no_kind():
     text = raised(ENGINE, 1, error="AssertionError").replace("go()", "assert self.workers is not None")
     assert cause.causes(text)[0].kind == ""
+
+
+def test_a_worker_that_was_killed_is_told_by_rank_and_pid():
+    """vLLM names it by rank alone; the lines are those of the capture h200x2 with a worker killed by hand after them."""
+    text = (
+        "(Worker pid=8229) INFO 11-27 11:18:08 [parallel_state.py:1942] rank 0 in world size 2 is assigned as DP rank 0, PP rank 0\n"
+        "(Worker_PP0 pid=8229) INFO 11-27 11:18:09 [model_runner.py:281] Loading model from scratch...\n"
+        "(Worker_PP1 pid=8230) INFO 11-27 11:18:09 [model_runner.py:281] Loading model from scratch...\n"
+        "(EngineCore pid=8100) ERROR 11-27 11:20:31 [multiproc_executor.py:284] "
+        "Worker proc VllmWorker-%d died unexpectedly, shutting down executor.\n"
+    )
+    for rank, pid in ((0, 8229), (1, 8230)):
+        assert cause.causes(text % rank)[0].remedy.startswith("it was rank %d, pid %d; see that worker's last lines" % (rank, pid))
+    assert cause.causes(text % 5)[0].remedy.startswith("see that worker's last lines"), "of another node"
+    four = "".join(
+        "(Worker_PP%d_TP%d pid=%d) INFO 11-27 11:18:09 [a.py:1] x\n" % (pp, tp, 90 + 2 * pp + tp) for pp in (0, 1) for tp in (0, 1)
+    )
+    assert "rank 2, pid 92;" in cause.causes(four + text.splitlines()[3] % 2)[0].remedy
