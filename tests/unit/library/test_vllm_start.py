@@ -34,7 +34,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps({"choices": [{"text": "a"}]}).encode())
 print(open(%r).read(), flush=True)
-http.server.HTTPServer(("127.0.0.1", int(dict(zip(sys.argv, sys.argv[1:])).get("--port", 0))), Answer).serve_forever()
+http.server.HTTPServer(("", int(dict(zip(sys.argv, sys.argv[1:])).get("--port", 0))), Answer).serve_forever()
 """
 
 
@@ -256,3 +256,9 @@ def test_the_chosen_gpus_reach_server_worker_and_ray_and_no_container(started, t
         assert "CUDA_VISIBLE_DEVICES=1" in out["fact"]["command"] and out["fact"]["context"]["ranks"][0]["node"] == "n1"
     finally:
         nvidia.ONLY.clear()
+
+
+@pytest.mark.parametrize("head", ["127.0.0.1", "127.0.1.1", "localhost"])
+def test_within_one_node_processes_of_vllm_meet_on_the_loopback_whatever_it_is_called(started, head):
+    out = serve(started, node_addresses=[head])
+    assert out["ready"] and "VLLM_HOST_IP=127.0.0.1" in out["fact"]["command"] and "NCCL_SOCKET_IFNAME=lo" in out["fact"]["command"]

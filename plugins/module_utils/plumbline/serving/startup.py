@@ -127,7 +127,11 @@ class Start:
 
     def own_address(self):
         """Return the head's address for what other processes of the layout have to reach."""
-        return self.ray_head if self.layout["executor"] == "ray" else net.numeric(self.head)
+        if self.layout["executor"] == "ray":
+            return self.ray_head
+        found = net.numeric(self.head)
+        # Debian's 127.0.1.1 is of no interface by name, though the loopback has it.
+        return net.LOOPBACK if net.is_loopback(found) else found
 
     def environment(self):
         """Return the server's environment without what the node adds; under Ray with the cluster to join."""
