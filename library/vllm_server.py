@@ -49,6 +49,7 @@ options:
   dtype: {description: Data type of the weights., type: str, default: auto}
   extra_args: {description: More arguments for C(vllm serve)., type: list, elements: str, default: []}
   gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
+  nvidia_smi: {description: Path of nvidia-smi\, which finds these; without it\, wherever PATH has it., type: path}
   env: {description: Environment of the server., type: dict, default: {}}
   context: {description: Noted in the fact\, for example the image., type: dict, default: {}}
   work_dir: {description: Folder for the log., type: path, required: true}
@@ -74,9 +75,19 @@ ready: {description: Whether the server answers completions., type: bool, return
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline.machine import gpu_choice
+from ansible.module_utils.plumbline.machine import gpu_choice, nvidia
 from ansible.module_utils.plumbline.serving.command import LAYOUT_KEYS, printable
 from ansible.module_utils.plumbline.serving.startup import Start
+
+
+def chosen_gpus(args):
+    """Return the GPUs that the server may use; a choice that cannot be kept (a GPU that is gone by now) is one of the ``problems``."""
+    try:
+        return gpu_choice.look_only_at(args["gpus"], args["nvidia_smi"])
+    except (gpu_choice.WrongChoice, nvidia.NvidiaError) as error:
+        if not any(str(error) in problem for problem in args["problems"]):
+            args["problems"].append(str(error))
+        return []
 
 
 def main():
@@ -100,6 +111,7 @@ def main():
             "dtype": {"type": "str", "default": "auto"},
             "extra_args": {"type": "list", "elements": "str", "default": []},
             "gpus": {"type": "raw", "default": []},
+            "nvidia_smi": {"type": "path"},
             "env": {"type": "dict", "default": {}},
             "context": {"type": "dict", "default": {}},
             "work_dir": {"type": "path", "required": True},
@@ -112,7 +124,7 @@ def main():
     missing = {"name", "tp", "pp", "nodes", "executor"} - set(layout)
     if unknown or missing:
         module.fail_json(msg="layout %r: unknown keys %s, missing keys %s" % (layout, sorted(unknown), sorted(missing)))
-    chosen = gpu_choice.of_module(module)
+    chosen = chosen_gpus(module.params)
     try:
         start = Start(module.params, chosen)
     except ValueError as error:

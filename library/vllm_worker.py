@@ -28,6 +28,7 @@ options:
   dtype: {description: Data type of the weights., type: str, default: auto}
   extra_args: {description: More arguments for C(vllm serve)., type: list, elements: str, default: []}
   gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
+  nvidia_smi: {description: Path of nvidia-smi\, which finds these; without it\, wherever PATH has it., type: path}
   env: {description: Environment of the process., type: dict, default: {}}
   container: {description: Running container to start it in; empty for this machine itself., type: str, default: ""}
   work_dir: {description: Folder for the log., type: path, required: true}
@@ -81,6 +82,7 @@ def main():
             "dtype": {"type": "str", "default": "auto"},
             "extra_args": {"type": "list", "elements": "str", "default": []},
             "gpus": {"type": "raw", "default": []},
+            "nvidia_smi": {"type": "path"},
             "env": {"type": "dict", "default": {}},
             "container": {"type": "str", "default": ""},
             "work_dir": {"type": "path", "required": True},

@@ -252,6 +252,8 @@ def test_the_chosen_gpus_reach_server_worker_and_ray_and_no_container(started, t
             assert "CUDA_" not in run(started, check=True, gpus=[1], container="c")["command"]
             assert "CUDA_" not in run(started, check=True)["command"]
             assert "names 3, which this node has not" in run(started, check=True, gpus=[3])["msg"]
+        gone = serve(started, gpus=[3])
+        assert not gone["ready"] and "names 3, which this node has not" in checks(gone)["serve.prepare"]["seen"]
         out = serve(started, gpus=[1], ranks=[{"rank": 0, "node": "n1", "index": 1, "uuid": "GPU-b"}])
         assert "CUDA_VISIBLE_DEVICES=1" in out["fact"]["command"] and out["fact"]["context"]["ranks"][0]["node"] == "n1"
     finally:

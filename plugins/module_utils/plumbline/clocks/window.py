@@ -10,6 +10,7 @@ It only reads. Without a GPU nothing is started and the context says ``skipped: 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -166,5 +167,9 @@ def watch(argument, nodes=None):
     given = {key: value for key, value in (argument or {}).items() if value is not None}
     if nodes is not None:
         given["nodes"] = nodes
-    gpu_choice.look_only_at(given.pop("gpus", []), given.get("nvidia_smi"))
+    gpus = given.pop("gpus", [])
+    if gpus:
+        # What cannot be found now does not answer the window's reader either, and is told by it.
+        with contextlib.suppress(gpu_choice.WrongChoice, nvidia.NvidiaError):
+            gpu_choice.look_only_at(gpus, given.get("nvidia_smi"))
     return Window(**given)
