@@ -45,6 +45,10 @@ options:
     type: list
     elements: str
     default: []
+  gpus:
+    description: GPUs whose clocks are set and read, as the variable C(plumbline_gpus) has them; empty for all.
+    type: raw
+    default: []
   nvidia_smi:
     description: Path of C(nvidia-smi); found in E(PATH) where it is not given.
     type: path
@@ -100,7 +104,7 @@ from ansible.module_utils.plumbline.clocks import lock as clocks
 from ansible.module_utils.plumbline.clocks import query as clocks_query
 from ansible.module_utils.plumbline.clocks import record as clocks_record
 from ansible.module_utils.plumbline.core.fact import Measurement
-from ansible.module_utils.plumbline.machine import nvidia
+from ansible.module_utils.plumbline.machine import gpu_choice, nvidia
 
 
 class Clocks:
@@ -300,6 +304,7 @@ def main():
             "settle_s": {"type": "int", "default": 5},
             "state_dir": {"type": "path", "default": clocks_record.STATE_DIR},
             "nhc_logs": {"type": "list", "elements": "str", "default": []},
+            "gpus": {"type": "raw", "default": []},
             "nvidia_smi": {"type": "path"},
             "timeout_s": {"type": "int", "default": 60},
         },
@@ -309,6 +314,7 @@ def main():
     mhz = module.params["mhz"]
     if mhz is not None and mhz <= 0:
         module.fail_json(msg="gpu_clocks: mhz is %d, expected a positive clock in MHz such as 1980" % mhz)
+    gpu_choice.of_module(module)
     module.exit_json(**Clocks(module).run())
 
 

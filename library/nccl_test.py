@@ -35,6 +35,13 @@ options:
     description: GPUs to use on each node; 0 takes as many as this node has.
     type: int
     default: 0
+  gpus:
+    description:
+      - GPUs that each of O(addresses) may use, in their order, as the variable C(plumbline_gpus) has them; empty for all.
+      - C(mpirun) gives all nodes one environment, so that nodes with different GPUs are refused.
+    type: list
+    elements: raw
+    default: []
   folder:
     description: Folder of the nccl-tests programs.
     type: path
@@ -148,6 +155,7 @@ options:
       interval_s: {description: Seconds between two samples., type: float, default: 0.2}
       nodes: {description: Nodes that take part; only the GPUs of this one are watched., type: int, default: 1}
       nvidia_smi: {description: Path of C(nvidia-smi); found in E(PATH) where it is not given., type: path}
+      gpus: {description: "GPUs that are watched, as C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
       state_dir: {description: Where M(gpu_clocks) keeps the record of its lock., type: path, default: /run/plumbline}
   output_dir:
     description: Where to keep each run's text and JSON, without the environment and secrets. By default nothing is kept.
@@ -409,7 +417,7 @@ def fill(measurement, ranks, nodes, messages, done):
 def measure(args, measurement, ready, folder):
     """Run everything, fill the measurement in and judge it."""
     expected = dict(args["expected_transport"], **({"across": "Socket"} if args["force_socket"] else {}))
-    env = environment(args, expected)
+    env = dict(ready["gpus"], **environment(args, expected))
     plan, messages = plan_of(args)
     op, nodes = args["op"], len(args["addresses"])
     ranks = nodes * ready["ranks_per_node"]
@@ -442,6 +450,7 @@ def argument_spec():
         "scope": {"type": "str", "required": True, "choices": list(collective.SCOPES)},
         "addresses": {"type": "list", "elements": "str", "required": True},
         "ranks_per_node": {"type": "int", "default": 0},
+        "gpus": {"type": "list", "elements": "raw", "default": []},
         "folder": {"type": "path", "default": "/opt/nccl-tests/build"},
         "launcher": {"type": "str", "choices": ["auto", "mpirun", "none"], "default": "auto"},
         "mpirun": {"type": "path"},

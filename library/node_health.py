@@ -44,6 +44,12 @@ options:
       sent: {description: The controller's clock before the question., type: float, required: true}
       node: {description: The node's clock., type: float, required: true}
       received: {description: The controller's clock after the answer., type: float, required: true}
+  gpus:
+    description:
+      - GPUs that are judged, as the variable C(plumbline_gpus) has them; empty for all.
+      - The number that the SKU has is then that of the chosen, and what the kernel log says of the others does not count.
+    type: raw
+    default: []
   nvidia_smi:
     description: Path of C(nvidia-smi); found in E(PATH) where it is not given.
     type: path
@@ -115,10 +121,10 @@ from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.health import account, verdict
 from ansible.module_utils.plumbline.health import expect as health_expect
 from ansible.module_utils.plumbline.health import remedy as health_remedy
-from ansible.module_utils.plumbline.health.collect import collect
+from ansible.module_utils.plumbline.health.collect import collect, leave_out_other_gpus
 from ansible.module_utils.plumbline.health.evidence import azure as azure_evidence
 from ansible.module_utils.plumbline.health.evidence import nhc_conf, nhc_run
-from ansible.module_utils.plumbline.machine import infiniband, sku
+from ansible.module_utils.plumbline.machine import gpu_choice, infiniband, nvidia, sku
 
 
 def azure_nhc(given, chosen, expect, check_mode):
@@ -141,6 +147,15 @@ def azure_nhc(given, chosen, expect, check_mode):
     return nhc_run.run(given["nhc_script"], given["nhc_log_dir"], chosen["sku"], given["nhc_timeout_s"], given["nhc_conf"], accelerated)
 
 
+def choose_gpus(given, measurement):
+    """Look only at the chosen GPUs from now on, and return them; a choice that this node cannot keep is a failed reason, and then all."""
+    try:
+        return gpu_choice.look_only_at(given["gpus"], given["nvidia_smi"])
+    except (gpu_choice.WrongChoice, nvidia.NvidiaError) as error:
+        measurement.add("gpu.choice", "failed", str(error), gpu_choice.EXPECTED, "mend %s of this node" % gpu_choice.VARIABLE)
+        return []
+
+
 def main():
     """Collect, judge, return."""
     sample = {
@@ -155,6 +170,7 @@ def main():
             "paths": {"type": "list", "elements": "path", "default": ["/"]},
             "address": {"type": "str"},
             "clock_samples": {"type": "list", "elements": "dict", "default": [], "options": sample},
+            "gpus": {"type": "raw", "default": []},
             "nvidia_smi": {"type": "path"},
             "timeout_s": {"type": "int", "default": 60},
             "nhc": {"type": "str", "choices": ["auto", "never", "require"], "default": "auto"},
@@ -180,15 +196,19 @@ def main():
     measurement = Measurement("health", "node", command="node_health")
     asked = sku.plain(given["sku"]) == sku.AUTO
     azure = azure_evidence.azure_vm_size(given["root"]) if asked else None
-    chosen = health_expect.choose(given["sku"], given["skus"], azure)
-    expect = chosen["expect"]
+    picked = health_expect.choose(given["sku"], given["skus"], azure)
+    expect = picked["expect"]
     measurement.add(
         "sku",
-        "healthy" if chosen["known"] else "incomplete",
-        chosen["seen"],
-        "known" if chosen["known"] else "one of %s" % ", ".join(sorted(given["skus"])),
-        None if chosen["known"] else "set sku_name, or add the SKU to sku_overrides",
+        "healthy" if picked["known"] else "incomplete",
+        picked["seen"],
+        "known" if picked["known"] else "one of %s" % ", ".join(sorted(given["skus"])),
+        None if picked["known"] else "set sku_name, or add the SKU to sku_overrides",
     )
+    chosen = choose_gpus(given, measurement)
+    if chosen:
+        expect = dict(expect, gpu_count=len(chosen), gpu_pci_domains=[])
+        measurement.context["chosen_gpus"] = chosen
     evidence = collect(
         given["paths"],
         given["address"],
@@ -198,12 +218,14 @@ def main():
         given["timeout_s"],
         given["root"],
     )
+    if chosen:
+        leave_out_other_gpus(evidence, [gpu["bus_id"] for gpu in chosen])
     # After our own reading: NHC loads the GPUs, and what it does to clocks and counters must not be taken for the node's.
-    evidence["nhc"] = azure_nhc(given, chosen, expect, module.check_mode)
+    evidence["nhc"] = azure_nhc(given, picked, expect, module.check_mode)
     reasons, remediation = health_remedy.remediation(verdict.assess(evidence, expect), account.physical_host(evidence))
     measurement.reasons += reasons
     measurement.measured = account.measured(evidence)
-    measurement.context = dict(account.context(evidence, chosen), remediation=remediation)
+    measurement.context.update(account.context(evidence, picked), remediation=remediation)
     if evidence["nhc"].get("command"):
         measurement.command = "node_health; " + evidence["nhc"]["command"]
     module.exit_json(changed=False, **measurement.result())

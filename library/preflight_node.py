@@ -14,6 +14,12 @@ options:
     description: Lowest Python version, such as V(3.9).
     type: str
     default: "3.9"
+  gpus:
+    description:
+      - The node's C(plumbline_gpus), the GPUs that it may use, by index or UUID; empty for all.
+      - One that cannot be meant, or is not there, fails with what the node has.
+    type: raw
+    default: []
 attributes:
   check_mode:
     support: full
@@ -35,6 +41,11 @@ ping:
   description: V(pong), as of C(ansible.builtin.ping).
   returned: always
   type: str
+gpus:
+  description: The chosen GPUs with C(index), C(uuid) and C(bus_id); empty where all may be used.
+  returned: always
+  type: list
+  elements: dict
 python:
   description: Its path.
   returned: always
@@ -46,11 +57,14 @@ import re
 import sys
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.machine import gpu_choice
 
 
 def main():
-    """Compare the versions."""
-    module = AnsibleModule(argument_spec={"python_min": {"type": "str", "default": "3.9"}}, supports_check_mode=True)
+    """Compare the versions, and look for the GPUs that were chosen."""
+    module = AnsibleModule(
+        argument_spec={"python_min": {"type": "str", "default": "3.9"}, "gpus": {"type": "raw", "default": []}}, supports_check_mode=True
+    )
     wanted = module.params["python_min"]
     if not re.match(r"^\d+(\.\d+){0,2}$", wanted):
         module.fail_json(msg="preflight_node: python_min is %r, expected a version such as 3.9" % wanted)
@@ -61,7 +75,8 @@ def main():
             msg="%s is Python %s, expected at least %s: install one and set ansible_python_interpreter" % (sys.executable, seen, wanted),
             **result,
         )
-    module.exit_json(**result)
+    # Only now: what follows may need that Python.
+    module.exit_json(gpus=gpu_choice.of_module(module), **result)
 
 
 if __name__ == "__main__":

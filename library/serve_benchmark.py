@@ -83,6 +83,7 @@ options:
       interval_s: {description: Seconds between two samples., type: float, default: 1.0}
       nodes: {description: Nodes that take part; only the GPUs of this one are watched., type: int, default: 1}
       nvidia_smi: {description: Path of C(nvidia-smi); found in E(PATH) where it is not given., type: path}
+      gpus: {description: "GPUs that are watched, as C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
       state_dir: {description: Where M(gpu_clocks) keeps the record of its lock., type: path, default: /run/plumbline}
   expected_transport:
     description:

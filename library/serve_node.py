@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: serve_node
 short_description: check a node before a layout is started on it
 description:
-  - "Looks, and changes nothing: enough GPUs and none in use, the ports free, the model complete by its manifest, vLLM (and Ray, for the
+  - "Looks, and changes nothing: enough GPUs and none in use, an address that the others reach,
+    the ports free, the model complete by its manifest, vLLM (and Ray, for the
     executor C(ray)) there, weights and one request small enough for a GPU by the model's own config."
   - Returns reasons for M(vllm_server), which puts them into the C(startup) fact of the layout and does not start it when one is bad.
 options:
@@ -24,6 +25,7 @@ options:
   max_model_len: {description: Context length in tokens., type: int, default: 2048}
   dtype: {description: Data type of the weights., type: str, default: auto}
   extra_args: {description: More arguments for C(vllm serve)\, before those of the layout., type: list, elements: str, default: []}
+  gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
   env: {description: Environment of the server\, for C(VLLM_PP_LAYER_PARTITION)., type: dict, default: {}}
   gpu_idle_mib: {description: MiB that may be in use on a GPU that counts as free., type: int, default: 1024}
   nvidia_smi: {description: Path of nvidia-smi; without it\, wherever PATH has it., type: path}
@@ -49,7 +51,8 @@ node:
   returned: always
   contains:
     address: {description: The node's address., type: str}
-    gpus: {description: GPUs by index with their memory in MiB., type: list}
+    gpus: {description: "GPUs that it may use, by index with UUID and memory in MiB, in the order of the ranks.", type: list}
+    ranks: {description: "GPUs that the ranks take here, with C(index) and C(uuid); empty without a GPU.", type: list}
     versions: {description: Versions of vllm and ray\, null where there is none., type: dict}
     memory: {description: The memory arithmetic\, null where there is none., type: dict}
 """
@@ -58,6 +61,7 @@ import json
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.machine import gpu_choice
 from ansible.module_utils.plumbline.model import config as served_model
 from ansible.module_utils.plumbline.serving import checks as serve_checks
 from ansible.module_utils.plumbline.serving.command import checked_layout
@@ -102,6 +106,7 @@ def main():
             "max_model_len": {"type": "int", "default": 2048},
             "dtype": {"type": "str", "default": "auto"},
             "extra_args": {"type": "list", "elements": "str", "default": []},
+            "gpus": {"type": "raw", "default": []},
             "env": {"type": "dict", "default": {}},
             "gpu_idle_mib": {"type": "int", "default": 1024},
             "nvidia_smi": {"type": "path"},
@@ -114,7 +119,9 @@ def main():
     except ValueError as error:
         module.fail_json(msg=str(error))
     runtime = Runtime(args["container"])
-    reasons, gpus = serve_checks.gpu_reasons(args["nvidia_smi"], layout, args["gpu_idle_mib"])
+    chosen = gpu_choice.of_module(module)
+    reasons, gpus = serve_checks.gpu_reasons(args["nvidia_smi"], layout, args["gpu_idle_mib"], chosen)
+    reasons += serve_checks.check_choice(chosen, args["env"]) + serve_checks.check_address(args["node_ip"], layout)
     reasons += serve_checks.check_ports(args["node_ip"], {name: int(port) for name, port in args["ports"].items()})
     reasons += serve_checks.check_model(args["model"], args["require_manifest"])
     try:
@@ -136,7 +143,7 @@ def main():
     reasons += serve_checks.check_programs(there, seen, layout["executor"], bool(args["container"]))
     for item in reasons:
         item["seen"] = "%s: %s" % (args["node_ip"], item["seen"])
-    node = {"address": args["node_ip"], "gpus": gpus, "versions": seen, "memory": memory}
+    node = {"address": args["node_ip"], "gpus": gpus, "ranks": serve_checks.ranks_of(gpus, layout), "versions": seen, "memory": memory}
     module.exit_json(changed=False, reasons=reasons, node=node)
 
 

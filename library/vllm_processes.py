@@ -26,6 +26,7 @@ options:
     description: Seconds to wait for the GPUs; 0 does not look. They are only waited for when something was ended.
     type: int
     default: 60
+  gpus: {description: "GPUs that are looked at, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
   nvidia_smi: {description: Path of nvidia-smi; without it\, wherever PATH has it., type: path}
 author: [Plumbline]
 """
@@ -68,7 +69,7 @@ import subprocess
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import processes
 from ansible.module_utils.plumbline.core.scrub import scrub_text
-from ansible.module_utils.plumbline.machine import gpu_memory, nvidia
+from ansible.module_utils.plumbline.machine import gpu_choice, gpu_memory, nvidia
 from ansible.module_utils.plumbline.serving.runtime import LABEL
 
 # What the client says when no engine listens: older releases, newer ones.
@@ -141,6 +142,7 @@ def main():
             "docker": {"type": "str", "default": "docker"},
             "gpu_idle_mib": {"type": "int", "default": 1024},
             "gpu_timeout_s": {"type": "int", "default": 60},
+            "gpus": {"type": "raw", "default": []},
             "nvidia_smi": {"type": "path"},
         },
         supports_check_mode=True,
@@ -171,9 +173,10 @@ def main():
         )  # fmt: skip
     if args["gpu_timeout_s"] and result["changed"] and not module.check_mode:
         try:
+            gpu_choice.look_only_at(args["gpus"], args["nvidia_smi"])
             gpus, left = gpu_memory.wait_until_free(args["nvidia_smi"], args["gpu_idle_mib"], args["gpu_timeout_s"])
             owners = gpu_memory.users(args["nvidia_smi"]) if left else []
-        except nvidia.NvidiaError as error:
+        except (nvidia.NvidiaError, gpu_choice.WrongChoice) as error:
             gpus, left, owners = [], [str(error)], []
         if left:
             module.fail_json(

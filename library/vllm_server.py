@@ -22,7 +22,16 @@ options:
   serve_id: {description: Id that marks every process of the serving run., type: str, required: true}
   model: {description: Folder of the model on the node., type: path, required: true}
   served_name: {description: Name under which the model is served., type: str, required: true}
-  node_addresses: {description: Addresses of the chosen nodes\, the head first., type: list, elements: str, required: true}
+  node_addresses:
+    description: Addresses of the chosen nodes, the head first. Of one of the loopback Ray takes the machine's own address in its place.
+    type: list
+    elements: str
+    required: true
+  ranks:
+    description: Which node and GPU each rank would take, as M(serve_node) saw them, for the fact.
+    type: list
+    elements: dict
+    default: []
   reasons:
     description: What M(serve_node) said of the layout's nodes. A bad one prevents the start.
     type: list
@@ -39,6 +48,8 @@ options:
   max_model_len: {description: Context length in tokens., type: int, default: 2048}
   dtype: {description: Data type of the weights., type: str, default: auto}
   extra_args: {description: More arguments for C(vllm serve)., type: list, elements: str, default: []}
+  gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
+  nvidia_smi: {description: Path of nvidia-smi\, which finds these; without it\, wherever PATH has it., type: path}
   env: {description: Environment of the server., type: dict, default: {}}
   context: {description: Noted in the fact\, for example the image., type: dict, default: {}}
   work_dir: {description: Folder for the log., type: path, required: true}
@@ -65,8 +76,19 @@ ready: {description: Whether the server answers completions., type: bool, return
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import marks
+from ansible.module_utils.plumbline.machine import gpu_choice, nvidia
 from ansible.module_utils.plumbline.serving.command import LAYOUT_KEYS, printable
 from ansible.module_utils.plumbline.serving.startup import Start
+
+
+def chosen_gpus(args):
+    """Return the GPUs that the server may use; a choice that cannot be kept (a GPU that is gone by now) is one of the ``problems``."""
+    try:
+        return gpu_choice.look_only_at(args["gpus"], args["nvidia_smi"])
+    except (gpu_choice.WrongChoice, nvidia.NvidiaError) as error:
+        if not any(str(error) in problem for problem in args["problems"]):
+            args["problems"].append(str(error))
+        return []
 
 
 def main():
@@ -81,6 +103,7 @@ def main():
             "served_name": {"type": "str", "required": True},
             "node_addresses": {"type": "list", "elements": "str", "required": True},
             "reasons": {"type": "list", "elements": "dict", "default": []},
+            "ranks": {"type": "list", "elements": "dict", "default": []},
             "problems": {"type": "list", "elements": "str", "default": []},
             "ray_port": {"type": "int", "default": 6379},
             "port": {"type": "int", "default": 8000},
@@ -88,6 +111,8 @@ def main():
             "max_model_len": {"type": "int", "default": 2048},
             "dtype": {"type": "str", "default": "auto"},
             "extra_args": {"type": "list", "elements": "str", "default": []},
+            "gpus": {"type": "raw", "default": []},
+            "nvidia_smi": {"type": "path"},
             "env": {"type": "dict", "default": {}},
             "context": {"type": "dict", "default": {}},
             "work_dir": {"type": "path", "required": True},
@@ -100,8 +125,9 @@ def main():
     missing = {"name", "tp", "pp", "nodes", "executor"} - set(layout)
     if unknown or missing:
         module.fail_json(msg="layout %r: unknown keys %s, missing keys %s" % (layout, sorted(unknown), sorted(missing)))
+    chosen = chosen_gpus(module.params)
     try:
-        start = Start(module.params)
+        start = Start(module.params, chosen)
     except ValueError as error:
         module.fail_json(msg=str(error))
     if module.check_mode:

@@ -27,6 +27,8 @@ options:
   max_model_len: {description: Context length in tokens., type: int, default: 2048}
   dtype: {description: Data type of the weights., type: str, default: auto}
   extra_args: {description: More arguments for C(vllm serve)., type: list, elements: str, default: []}
+  gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
+  nvidia_smi: {description: Path of nvidia-smi\, which finds these; without it\, wherever PATH has it., type: path}
   env: {description: Environment of the process., type: dict, default: {}}
   container: {description: Running container to start it in; empty for this machine itself., type: str, default: ""}
   work_dir: {description: Folder for the log., type: path, required: true}
@@ -56,6 +58,7 @@ log: {description: Path of the log on the node., type: str, returned: always}
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.machine import gpu_choice, net
 from ansible.module_utils.plumbline.serving.cause import told
 from ansible.module_utils.plumbline.serving.command import AddressUnknown, serve_argv
 from ansible.module_utils.plumbline.serving.launch import FIRST_MOMENTS_S, LaunchError, Program
@@ -78,6 +81,8 @@ def main():
             "max_model_len": {"type": "int", "default": 2048},
             "dtype": {"type": "str", "default": "auto"},
             "extra_args": {"type": "list", "elements": "str", "default": []},
+            "gpus": {"type": "raw", "default": []},
+            "nvidia_smi": {"type": "path"},
             "env": {"type": "dict", "default": {}},
             "container": {"type": "str", "default": ""},
             "work_dir": {"type": "path", "required": True},
@@ -87,13 +92,14 @@ def main():
     args = module.params
     if args["rank"] < 1:
         module.fail_json(msg="rank is %d, expected 1 or more: vllm_server starts the head" % args["rank"])
+    chosen = gpu_choice.of_module(module)
     argv = serve_argv(
         args["program"], args["layout"], args["model"], args["served_name"], args["head_address"], args["port"],
         args["max_model_len"], args["dtype"], args["extra_args"], args["rank"], args["master_port"],
     )  # fmt: skip
     log = os.path.join(args["work_dir"], "worker-%d.log" % args["rank"])
     try:
-        worker = Program(argv, args["env"], args["node_ip"], log, args["container"])
+        worker = Program(argv, args["env"], net.numeric(args["node_ip"]), log, args["container"], chosen)
     except AddressUnknown as error:
         module.fail_json(msg=str(error))
     result = {"command": worker.command, "log": log, "changed": True}

@@ -20,6 +20,10 @@ options:
     elements: dict
     default: []
   gpus: {description: Whether containers get the node's GPUs., type: bool, default: true}
+  node_gpus:
+    description: The variable C(plumbline_gpus) by node, the GPUs that it may use; a node that is left out may use all.
+    type: dict
+    default: {}
   volumes: {description: More volumes for the containers., type: list, elements: str, default: []}
   model: {description: Folder of the model on the nodes., type: str, required: true}
   topology_file: {description: NCCL's topology file on the nodes; empty for none., type: str, default: ""}
@@ -62,6 +66,9 @@ env: {description: Environment of every program\, under the variables of role an
 volumes: {description: Volumes of the containers., type: list, elements: str, returned: always}
 mounts: {description: Mounts of what must be there already., type: list, elements: dict, returned: always}
 device_requests: {description: GPUs of the containers., type: list, elements: dict, returned: always}
+chosen_device_requests: {description: Those of nodes with a choice of GPUs\, by node., type: dict, returned: always}
+gpus: {description: GPUs that each node may use\, by node; empty for all., type: dict, returned: always}
+gpu_problems: {description: What is wrong with that choice\, as sentences., type: list, elements: str, returned: always}
 context: {description: What the startup fact notes of the image., type: dict, returned: always}
 image_problems: {description: What is wrong with the image\, as sentences., type: list, elements: str, returned: always}
 layout_dir: {description: Folder of the layout's logs on each node., type: str, returned: always}
@@ -85,6 +92,7 @@ class ActionModule(ControllerAction):
         "image": {"type": "str", "default": ""},
         "image_infos": {"type": "list", "elements": "dict", "default": []},
         "gpus": {"type": "bool", "default": True},
+        "node_gpus": {"type": "dict", "default": {}},
         "volumes": {"type": "list", "elements": "str", "default": []},
         "model": {"type": "str", "required": True},
         "topology_file": {"type": "str", "default": ""},

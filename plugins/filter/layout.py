@@ -12,6 +12,7 @@ class FilterModule:
         """Return the filters by name; arguments and results are those of the functions."""
         return {
             "layout_prepared": layout.prepared,
+            "plumbline_gpu_env": layout.gpu_environment,
             "layout_ended": layout.ended,
             "benchmark_plan": benchmark_plan.plan,
             "locked_mhz": benchmark_plan.locked_mhz,

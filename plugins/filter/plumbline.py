@@ -7,6 +7,7 @@ name: plumbline_addresses
 short_description: the addresses by which nodes reach each other
 description:
   - For each host the first that is set of a variable of a role's own, C(plumbline_address), C(ansible_host) and its name.
+  - C(localhost) and C(::1) are V(127.0.0.1).
 positional: hostvars, own_variable
 options:
   _input: {description: Names of hosts., type: list, elements: str, required: true}
@@ -23,12 +24,17 @@ _value: {description: One address for each host\, in order., type: list, element
 """
 
 
+# Other names of this machine's own loopback: an IPv6 address is no part of a URL as it is.
+LOOPBACK = {"::1": "127.0.0.1", "localhost": "127.0.0.1", "ip6-localhost": "127.0.0.1"}
+
+
 def plumbline_addresses(hosts, hostvars, own_variable="plumbline_address"):
     """Return one address for each of ``hosts``, in order."""
-    return [
+    found = [
         next(filter(None, (hostvars[host].get(name) for name in (own_variable, "plumbline_address", "ansible_host"))), host)
         for host in hosts
     ]
+    return [LOOPBACK.get(address, address) for address in found]
 
 
 class FilterModule:

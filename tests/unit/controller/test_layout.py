@@ -155,3 +155,46 @@ def test_a_server_that_never_served_has_its_start_as_its_last_fact():
     assert ended(startup, {"skipped": True})["last_fact"] == startup["fact"]
     assert ended(startup, result("benchmark", "healthy"))["last_fact"] == startup["fact"], "the benchmark is the layout's before"
     assert ended({"unreachable": True, "msg": "gone"}, {"skipped": True})["last_fact"] == {}
+
+
+def took(host, *uuids):
+    return {"item": host, "reasons": [], "node": {"ranks": [{"index": index, "uuid": uuid} for index, uuid in enumerate(uuids)]}}
+
+
+def test_two_nodes_that_would_take_one_gpu_are_not_served_on():
+    """As in the capture h200x2/vllm-0.25.0.serve.native-two-nodes.same-gpu.head.log, where nobody said it."""
+    found = layout.prepared([{"results": [took("n1", "GPU-a"), took("n2", "GPU-a")]}], planned(NATIVE, ["n1", "n2"]))
+    assert not found["ready"]
+    (said,) = found["problems"]
+    assert "n1 and n2 would both take GPU-a (rank 0, GPU 0 of n1, rank 1, GPU 0 of n2)" in said and "plumbline_gpus" in said
+
+
+def test_each_rank_has_its_node_and_gpu_and_anonymous_uuids_say_nothing():
+    seen = [took("n2", "GPU-c", "GPU-d"), took("n1", "GPU-a", "GPU-b")]
+    found = layout.prepared([{"results": seen}], planned(dict(NATIVE, tp=2), ["n1", "n2"]))
+    assert found["ready"] and [(one["rank"], one["node"], one["index"], one["uuid"]) for one in found["ranks"]] == [
+        (0, "n1", 0, "GPU-a"), (1, "n1", 1, "GPU-b"), (2, "n2", 0, "GPU-c"), (3, "n2", 1, "GPU-d"),
+    ]  # fmt: skip
+    zeros = "GPU-00000000-0000-0000-0000-000000000000"
+    assert layout.prepared([{"results": [took("n1", zeros), took("n2", zeros)]}], planned(NATIVE, ["n1", "n2"]))["ready"]
+    assert layout.prepared([{"results": [took("n1", None), took("n2", None)]}], planned(NATIVE, ["n1", "n2"]))["ready"]
+
+
+def test_a_node_with_fewer_gpus_than_its_ranks_is_named_before_the_start():
+    plan = planned(dict(NATIVE, tp=2), ["n1", "n2"], node_gpus={"n1": [0, 1], "n2": "1"})
+    assert plan["gpus"] == {"n1": ["0", "1"], "n2": ["1"]}
+    (said,) = plan["gpu_problems"]
+    assert said.startswith("n2: plumbline_gpus has 1 GPU(s) (1), and the layout has 2 ranks on each node")
+    assert not layout.prepared([], plan)["ready"]
+    assert planned(node_gpus={"a": [3], "b": []})["gpu_problems"] == []
+    assert "named twice" in planned(node_gpus={"a": [3, 3]})["gpu_problems"][0]
+
+
+def test_a_container_gets_the_chosen_gpus():
+    plan = in_containers(node_gpus={"a": [0, 1], "b": []})
+    assert plan["chosen_device_requests"] == {"a": [{"device_ids": ["0", "1"], "capabilities": [["gpu"]]}]}
+
+
+def test_torch_gets_the_choice_as_it_is():
+    assert layout.gpu_environment([0, 2]) == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0,2"}
+    assert layout.gpu_environment([]) == layout.gpu_environment("all") == {}

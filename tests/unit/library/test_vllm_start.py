@@ -14,6 +14,8 @@ import vllm_server
 import vllm_worker
 from ansible.module_utils.plumbline.core import processes
 from ansible.module_utils.plumbline.core.fact import reason
+from ansible.module_utils.plumbline.machine import nvidia
+from ansible.module_utils.plumbline.serving import startup
 from jsonschema import Draft202012Validator
 from module_run import run_module
 from project import ROOT, SCHEMAS
@@ -32,7 +34,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps({"choices": [{"text": "a"}]}).encode())
 print(open(%r).read(), flush=True)
-http.server.HTTPServer(("127.0.0.1", int(dict(zip(sys.argv, sys.argv[1:])).get("--port", 0))), Answer).serve_forever()
+http.server.HTTPServer(("", int(dict(zip(sys.argv, sys.argv[1:])).get("--port", 0))), Answer).serve_forever()
 """
 
 
@@ -199,3 +201,66 @@ def test_a_layouts_own_arguments_count_in_the_arithmetic_of_its_start(started, a
 def test_a_layout_of_wrong_types_is_a_sentence(started):
     out = serve(started, layout=dict(LAYOUT, tp="two"))
     assert out["failed"] and "tp is 'two'" in out["msg"]
+
+
+RAY_LOCAL = {"name": "tp2", "tp": 2, "pp": 1, "nodes": 1, "executor": "ray"}
+
+
+@pytest.mark.parametrize("own, reported, goes_on", [
+    ("192.0.2.2", "192.0.2.2", True),  # as in the capture h200x2/ray-2.60.0.head-on-loopback.log
+    (None, "127.0.0.1", True),  # a GPU machine without a network
+    (None, "10.1.2.3", True),  # one whose name is in /etc/hosts: Ray took that
+    ("192.0.2.2", "192.0.2.9", False),  # somebody else's cluster
+])  # fmt: skip
+def test_ray_on_the_loopback_has_the_node_under_the_address_that_it_took(tmp_path, monkeypatch, own, reported, goes_on):
+    monkeypatch.setattr(startup.net, "machine_address", lambda: own)
+    monkeypatch.setattr(startup, "RAY_PATIENCE_S", 0.1)
+    monkeypatch.setattr(startup.time, "sleep", lambda seconds: None)
+    arguments = dict.fromkeys(("container", "dtype", "served_name", "model", "serve_id"), "")
+    arguments.update(layout=RAY_LOCAL, node_addresses=["127.0.0.1"], program="/v/vllm", port=8000, ray_port=6379, master_port=1)
+    arguments.update(max_model_len=1, extra_args=[], env={}, context={}, work_dir=str(tmp_path))
+    start = startup.Start(arguments)
+    monkeypatch.setattr(start, "probe", lambda: {"nodes": [{"address": reported}]})
+    assert start.ray_address == "%s:6379" % (own or "127.0.0.1") and start.url == "http://127.0.0.1:8000"
+    assert start.ray_is_complete() is goes_on
+    if not goes_on:
+        assert "Ray has 192.0.2.9, without 192.0.2.2" in start.measurement.reasons[-1]["seen"]
+
+
+def test_ray_is_given_the_machines_address_and_says_it(started, monkeypatch):
+    monkeypatch.setattr(ray_node.net, "own_address", {"127.0.0.1": "192.0.2.2"}.get)
+    monkeypatch.setattr(ray_node, "Program", lambda argv, env, address, *more: type("Ray", (), {"command": " ".join(argv)}))
+    out = ray(started, check=True)
+    assert out["address"] == "192.0.2.2" and "--node-ip-address 192.0.2.2" in out["command"]
+
+
+NVIDIA_SMI = """#!/bin/sh
+echo "index, uuid, pci.bus_id"
+echo "0, GPU-0a000000-1111-2222-3333-444444444444, 00000001:00:00.0"
+echo "1, GPU-0b000000-1111-2222-3333-444444444444, 00000002:00:00.0"
+"""
+
+
+def test_the_chosen_gpus_reach_server_worker_and_ray_and_no_container(started, tmp_path, monkeypatch):
+    (tmp_path / "nvidia-smi").write_text(NVIDIA_SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setattr(nvidia, "find_tool", lambda path=None: str(tmp_path / "nvidia-smi"))
+    try:
+        for run in (work, ray):
+            said = run(started, check=True, gpus=["GPU-0b000000-1111-2222-3333-444444444444"])["command"]
+            assert "CUDA_VISIBLE_DEVICES=1" in said and "CUDA_DEVICE_ORDER=PCI_BUS_ID" in said
+            assert "CUDA_" not in run(started, check=True, gpus=[1], container="c")["command"]
+            assert "CUDA_" not in run(started, check=True)["command"]
+            assert "names 3, which this node has not" in run(started, check=True, gpus=[3])["msg"]
+        gone = serve(started, gpus=[3])
+        assert not gone["ready"] and "names 3, which this node has not" in checks(gone)["serve.prepare"]["seen"]
+        out = serve(started, gpus=[1], ranks=[{"rank": 0, "node": "n1", "index": 1, "uuid": "GPU-b"}])
+        assert "CUDA_VISIBLE_DEVICES=1" in out["fact"]["command"] and out["fact"]["context"]["ranks"][0]["node"] == "n1"
+    finally:
+        nvidia.ONLY.clear()
+
+
+@pytest.mark.parametrize("head", ["127.0.0.1", "127.0.1.1", "localhost"])
+def test_within_one_node_processes_of_vllm_meet_on_the_loopback_whatever_it_is_called(started, head):
+    out = serve(started, node_addresses=[head])
+    assert out["ready"] and "VLLM_HOST_IP=127.0.0.1" in out["fact"]["command"] and "NCCL_SOCKET_IFNAME=lo" in out["fact"]["command"]

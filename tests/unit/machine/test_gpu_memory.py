@@ -81,3 +81,12 @@ def test_what_is_no_table_of_gpus_is_an_error(text):
 
 def test_no_table_of_processes_is_no_process(tmp_path):
     assert gpu_memory.users(smi(tmp_path, "No devices were found\n")) == []
+
+
+def test_who_holds_memory_is_named_with_how_much_and_of_which_gpu(tmp_path):
+    """Columns as nvidia-smi 580 prints them; a process of another container has no name."""
+    text = "pid, used_gpu_memory [MiB], process_name, gpu_uuid\n4711, 70000 MiB, VLLM::Worker_TP0, GPU-1\n12, [N/A], [Not Found], GPU-2\n"
+    assert gpu_memory.holders(smi(tmp_path, text)) == [
+        {"pid": 4711, "name": "VLLM::Worker_TP0", "used_mib": 70000, "uuid": "GPU-1"},
+        {"pid": 12, "name": "", "used_mib": None, "uuid": "GPU-2"},
+    ]  # fmt: skip

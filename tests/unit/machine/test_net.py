@@ -89,3 +89,32 @@ def test_port_error_names_a_port_in_use():
         holder.listen()
         assert "in use" in net.port_error(holder.getsockname()[1])
     assert net.port_error(net.free_port()) is None
+
+
+@pytest.mark.parametrize("given", ["127.0.0.1", "::1", "127.0.1.1", "localhost"])
+def test_for_the_loopback_the_machines_own_address_is_taken(given, monkeypatch):
+    monkeypatch.setattr(net, "local_address", lambda towards: "10.0.0.4")
+    monkeypatch.setattr(net, "interface_of", {"10.0.0.4": "eth0"}.get)
+    assert net.own_address(given) == "10.0.0.4"
+
+
+def test_without_a_route_out_it_is_the_address_of_an_interface_that_is_up(monkeypatch):
+    def no_route(towards):
+        raise OSError("Network is unreachable")
+
+    states = {"lo": "unknown", "eth0": "down", "eth1": "up"}
+    monkeypatch.setattr(net, "local_address", no_route)
+    monkeypatch.setattr(net.socket, "if_nameindex", lambda: [(1, "lo"), (2, "eth0"), (3, "eth1")])
+    monkeypatch.setattr(net, "ipv4_of", {"lo": "127.0.0.1", "eth0": "10.0.0.3", "eth1": "10.0.0.4"}.get)
+    monkeypatch.setattr(net.interfaces, "state", lambda name: {"operstate": states[name]})
+    assert net.machine_address() == "10.0.0.4"
+
+
+def test_a_machine_with_nothing_but_the_loopback_keeps_it(monkeypatch):
+    monkeypatch.setattr(net, "machine_address", lambda: None)
+    assert [net.own_address(one) for one in ("127.0.0.1", "::1", "localhost")] == ["127.0.0.1"] * 3
+
+
+def test_an_address_of_a_network_stays_what_it_is():
+    assert net.own_address("192.0.2.7") == "192.0.2.7" and net.own_address("2001:db8::7") == "2001:db8::7"
+    assert net.numeric("no-such-name.invalid") == "no-such-name.invalid"

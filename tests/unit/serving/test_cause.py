@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.plumbline.serving import cause
+from project import CAPTURES
 
 WORKER = "(Worker_TP%d pid=%d) ERROR 11-24 10:00:%02d [multiproc_executor.py:783] %s\n"
 ENGINE = "(EngineCore_DP0 pid=2) ERROR 11-24 10:00:%02d [core.py:1100] %s\n"
@@ -90,3 +91,46 @@ def test_a_long_message_keeps_what_it_was_known_by():
     text = "RuntimeError: %s trust_remote_code=True %s" % ("a" * 900, "b" * 900)
     said = cause.root_cause(text)
     assert len(said) <= cause.LIMIT and said.startswith("RuntimeError: aaa") and "trust_remote_code" in said
+
+
+@pytest.mark.parametrize("name", ["same-gpu", "tp2.same-gpu"])
+def test_two_nodes_that_are_one_machine_are_told_and_not_the_death_that_follows(name):
+    """A real head whose second "node" had its GPU and its /dev/shm; "Worker proc … died" is what became of it."""
+    best = cause.causes((CAPTURES / ("h200x2/vllm-0.25.0.serve.native-two-nodes.%s.head.log" % name)).read_text())
+    assert best[0].text == "AssertionError at multiproc_executor.py:219: assert remote_message_queue is not None"
+    assert best[0].kind == "one_machine" and "/dev/shm" in best[0].remedy and "plumbline_gpus" in best[0].remedy
+    assert "died unexpectedly" in best[1].text and not any("NET/IB" in one.text for one in best), "that IB is not there is no failure"
+
+
+@pytest.mark.parametrize("error", [
+    "torch.AcceleratorError: CUDA error: invalid device ordinal",
+    "AssertionError: DP adjusted local rank 1 is out of bounds. ",
+    "AssertionError: local_world_size (2) must be less than or equal to the number of visible devices (1).",
+    "ValueError: World size (2) is larger than the number of available GPUs (1) in this node. If this is intentional and you are using:",
+])  # fmt: skip
+def test_a_gpu_that_is_hidden_or_lost_at_the_start_is_named_as_that(error):
+    best = cause.causes(raised(WORKER, 1, 7, 1, error=error) + "WARNING Worker proc VllmWorker-1 died unexpectedly")
+    assert (best[0].kind, best[0].text[:20]) == ("no_gpu", error[:20]) and "plumbline_gpus" in best[0].remedy
+
+
+def test_another_assertion_is_of_no_kind():
+    text = raised(ENGINE, 1, error="AssertionError").replace("go()", "assert self.workers is not None")
+    assert cause.causes(text)[0].kind == ""
+
+
+def test_a_worker_that_was_killed_is_told_by_rank_and_pid():
+    """vLLM names it by rank alone; the lines are those of the capture h200x2 with a worker killed by hand after them."""
+    text = (
+        "(Worker pid=8229) INFO 11-27 11:18:08 [parallel_state.py:1942] rank 0 in world size 2 is assigned as DP rank 0, PP rank 0\n"
+        "(Worker_PP0 pid=8229) INFO 11-27 11:18:09 [model_runner.py:281] Loading model from scratch...\n"
+        "(Worker_PP1 pid=8230) INFO 11-27 11:18:09 [model_runner.py:281] Loading model from scratch...\n"
+        "(EngineCore pid=8100) ERROR 11-27 11:20:31 [multiproc_executor.py:284] "
+        "Worker proc VllmWorker-%d died unexpectedly, shutting down executor.\n"
+    )
+    for rank, pid in ((0, 8229), (1, 8230)):
+        assert cause.causes(text % rank)[0].remedy.startswith("it was rank %d, pid %d; see that worker's last lines" % (rank, pid))
+    assert cause.causes(text % 5)[0].remedy.startswith("see that worker's last lines"), "of another node"
+    four = "".join(
+        "(Worker_PP%d_TP%d pid=%d) INFO 11-27 11:18:09 [a.py:1] x\n" % (pp, tp, 90 + 2 * pp + tp) for pp in (0, 1) for tp in (0, 1)
+    )
+    assert "rank 2, pid 92;" in cause.causes(four + text.splitlines()[3] % 2)[0].remedy

@@ -118,3 +118,30 @@ def test_options_without_arithmetic_refuse_no_layout(arguments):
 def test_the_dtype_among_the_options_counts():
     assert memory(2, 1)[0]["status"] == "degraded"
     assert memory(2, 1, arguments=["--dtype", "float32"])[0]["status"] == "failed"
+
+
+def test_a_process_on_a_gpu_is_named_with_its_memory():
+    there = [dict(gpu, uuid="GPU-%d" % gpu["index"]) for gpu in gpus(2, used=70000)]
+    holder = {"pid": 4711, "name": "VLLM::Worker_TP0", "used_mib": 70000, "uuid": "GPU-1"}
+    taken = only(serve_checks.check_gpus(there, [holder], dict(LAYOUT, tp=2, nodes=2), 1024))
+    assert "4711 (VLLM::Worker_TP0 70000 MiB of GPU 1)" in taken["seen"] and "plumbline_gpus" in taken["remedy"]
+
+
+def test_nodes_of_a_layout_over_several_are_not_on_the_loopback():
+    for address in ("127.0.0.1", "127.0.1.1", "localhost", "::1"):
+        found = only(serve_checks.check_address(address, LAYOUT))
+        assert found["status"] == "failed" and address in found["seen"] and "plumbline_address" in found["remedy"]
+        assert serve_checks.check_address(address, dict(LAYOUT, nodes=1)) == []
+    assert serve_checks.check_address("10.0.0.4", LAYOUT) == []
+
+
+def test_a_choice_of_gpus_is_not_undone_by_the_environment():
+    chosen = [{"index": 1, "uuid": "GPU-1", "bus_id": "0001:00:00.0"}]
+    assert only(serve_checks.check_choice(chosen, {"CUDA_VISIBLE_DEVICES": "0"}))["status"] == "failed"
+    assert serve_checks.check_choice(chosen, {}) == serve_checks.check_choice([], {"CUDA_VISIBLE_DEVICES": "0"}) == []
+
+
+def test_the_ranks_take_the_first_of_the_nodes_gpus():
+    assert serve_checks.ranks_of([dict(gpu, uuid="GPU-%d" % gpu["index"]) for gpu in gpus(8)], dict(LAYOUT, tp=2, pp=2)) == [
+        {"index": 0, "uuid": "GPU-0"}, {"index": 1, "uuid": "GPU-1"},
+    ]  # fmt: skip

@@ -11,6 +11,7 @@ from ansible.module_utils.plumbline.serving.command import (
     node_environment,
     option,
     printable,
+    ranks_on,
     ray_argv,
     serve_argv,
 )
@@ -81,3 +82,22 @@ def test_a_layout_that_cannot_be_meant_is_a_sentence(change, said):
     assert checked_layout(sound)["name"] == "7" and checked_layout(sound)["tp"] == 2
     with pytest.raises(ValueError, match=said):
         checked_layout(dict(sound, **change))
+
+
+@pytest.mark.parametrize("executor", ["mp", "ray"])
+@pytest.mark.parametrize("tp, pp", [(4, 1), (2, 2), (2, 1), (1, 2)])
+def test_over_the_gpus_of_one_node_there_is_one_server_whatever_the_executor(executor, tp, pp):
+    layout = {"name": "x", "tp": tp, "pp": pp, "nodes": 1, "executor": executor}
+    argv = serve_argv("vllm", layout, "/m", "q", "127.0.0.1", 8000, 2048, "float16")
+    assert option(argv, "--distributed-executor-backend") == executor and ranks_on(layout) == tp * pp
+    assert [option(argv, name) for name in ("--tensor-parallel-size", "--pipeline-parallel-size")] == [str(tp), str(pp)]
+    assert not {"--nnodes", "--node-rank", "--master-addr", "--headless"} & set(argv)
+
+
+@pytest.mark.parametrize("tp, pp", [(2, 2), (4, 1)])
+def test_over_two_nodes_with_two_gpus_each_both_share_the_ranks(tp, pp):
+    layout = {"name": "x", "tp": tp, "pp": pp, "nodes": 2, "executor": "mp"}
+    argvs = [serve_argv("vllm", layout, "/m", "q", "10.0.0.4", 8000, 2048, "float16", rank=rank) for rank in (0, 1)]
+    assert [option(argv, "--node-rank") for argv in argvs] == ["0", "1"] and ranks_on(layout) == 2
+    under_ray = serve_argv("vllm", dict(layout, executor="ray"), "/m", "q", "10.0.0.4", 8000, 2048, "float16")
+    assert option(under_ray, "--distributed-executor-backend") == "ray" and "--nnodes" not in under_ray

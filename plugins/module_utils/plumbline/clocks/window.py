@@ -12,12 +12,13 @@ nodes, those of the head.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
 
 from ..core.fact import reason, worst
-from ..machine import nvidia
+from ..machine import gpu_choice, nvidia
 from . import judge as clocks_judge
 from . import query as clocks_query
 from . import record as clocks_record
@@ -47,6 +48,7 @@ def argument(interval_s=INTERVAL_S):
             "interval_s": {"type": "float", "default": interval_s},
             "nodes": {"type": "int", "default": 1},
             "nvidia_smi": {"type": "path"},
+            "gpus": {"type": "raw", "default": []},
             "state_dir": {"type": "path", "default": clocks_record.STATE_DIR},
         },
     }
@@ -210,4 +212,9 @@ def watch(argument, nodes=None):
     given = {key: value for key, value in (argument or {}).items() if value is not None}
     if nodes is not None:
         given["nodes"] = nodes
+    gpus = given.pop("gpus", [])
+    if gpus:
+        # What cannot be found now does not answer the window's reader either, and is told by it.
+        with contextlib.suppress(gpu_choice.WrongChoice, nvidia.NvidiaError):
+            gpu_choice.look_only_at(gpus, given.get("nvidia_smi"))
     return Window(**given)

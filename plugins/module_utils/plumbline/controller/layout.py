@@ -7,6 +7,7 @@ A module of ours puts its own into it; one that failed, or whose node was gone, 
 from __future__ import annotations
 
 from ..core.fact import PASSING
+from ..machine import gpu_choice
 from ..serving.command import checked_layout, native, ranks_on
 
 ALL_GPUS = [{"count": -1, "capabilities": [["gpu"]]}]
@@ -25,6 +26,7 @@ def plan(given):
     containers = hosts if docker else []
     ids = [image_id(info) for info in given["image_infos"][: len(containers)]]
     image = next(filter(None, ids), "")
+    choices, problems = chosen(hosts, given.get("node_gpus") or {}, ranks_on(layout))
     cache = "%s/%s" % (given["cache_dir"], image.split(":")[-1][:12] if image else "host")
     return {
         # Programs are a path on the node, or a name on the image's PATH. Containers are named after their layout.
@@ -41,10 +43,47 @@ def plan(given):
         "volumes": ["%s:%s" % (path, path) for path in (given["work_dir"], given["cache_dir"])] + list(given["volumes"]),
         "mounts": mounts(given["model"], given["topology_file"]),
         "device_requests": ALL_GPUS if given["gpus"] else [],
+        "chosen_device_requests": {host: device_requests(choices[host]) for host in containers if choices[host] and given["gpus"]},
+        "gpus": choices,
+        "gpu_problems": problems,
         "context": {"image": given["image"], "image_id": image} if docker else {},
         "image_problems": image_problems(given["image"], containers, ids),
         "layout_dir": "%s/%s" % (given["work_dir"], layout["name"]),
     }
+
+
+def chosen(hosts, node_gpus, ranks):
+    """Return ``({host: plumbline_gpus as a list}, [problem])``; a choice of fewer GPUs than a node has ``ranks`` is a problem."""
+    found, problems = {}, []
+    for host in hosts:
+        try:
+            found[host] = gpu_choice.read(node_gpus.get(host))
+        except gpu_choice.WrongChoice as error:
+            found[host] = []
+            problems.append("%s: %s" % (host, error))
+        if found[host] and len(found[host]) < ranks:
+            problems.append(
+                "%s: %s has %d GPU(s) (%s), and the layout has %d ranks on each node: give it more, or choose a smaller layout"
+                % (host, gpu_choice.VARIABLE, len(found[host]), ", ".join(found[host]), ranks)
+            )
+    return found, problems
+
+
+def gpu_environment(value):
+    """Return what makes a program see only the GPUs of a node's ``plumbline_gpus``; ``{}`` for all, and for a choice that is none.
+
+    Such a one is named by preflight. CUDA takes indexes and UUIDs.
+    """
+    try:
+        choice = gpu_choice.read(value)
+    except gpu_choice.WrongChoice:
+        choice = []
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(choice)} if choice else {}
+
+
+def device_requests(choice):
+    """Return what gives a container the GPUs of a ``choice`` (``gpu_choice.read``)."""
+    return [{"device_ids": choice, "capabilities": ALL_GPUS[0]["capabilities"]}]
 
 
 def image_id(info):
@@ -85,17 +124,44 @@ def mounts(*paths):
 
 
 def prepared(results, layout_plan):
-    """Say what came of making the nodes ready: ``{"ready": bool, "problems": [sentence], "reasons": [fact.reason]}``.
+    """Say what came of making the nodes ready: ``{"ready": bool, "problems": [sentence], "reasons": [fact.reason],
+    "ranks": [{"rank", "node", "index", "uuid"}]}``, without ranks where no GPU was seen.
 
     ``results`` are those of the loops that may fail, in their order, ``layout_plan`` is what :func:`plan` returned. Problems are what
-    went wrong, reasons what ``serve_node`` saw. Ready is a layout in which neither keeps a server from being started.
+    went wrong, reasons what ``serve_node`` saw, ranks which GPU each rank would take. Ready is a layout in which
+    neither keeps a server from being started.
     """
     items = [item for result in results for item in (result or {}).get("results") or ()]
-    problems = list(layout_plan["image_problems"])
+    problems = list(layout_plan["image_problems"]) + list(layout_plan.get("gpu_problems") or ())
+    ranks = ranks_of(items, layout_plan.get("hosts") or ())
+    problems += shared_gpus(ranks)
     problems += ["%s: %s" % (item.get("item", "a node"), item["msg"]) for item in items if "msg" in item]
     reasons = [reason for item in items for reason in item.get("reasons") or ()]
     bad = [reason for reason in reasons if reason["status"] in ("failed", "incomplete")]
-    return {"ready": not problems and not bad, "problems": problems, "reasons": reasons}
+    return {"ready": not problems and not bad, "problems": problems, "reasons": reasons, **({"ranks": ranks} if ranks else {})}
+
+
+def ranks_of(items, hosts):
+    """Return ``[{"rank", "node", "index", "uuid"}]`` from what ``serve_node`` saw: ranks count through the ``hosts``, the head first."""
+    seen = {item.get("item"): (item.get("node") or {}).get("ranks") or [] for item in items if "node" in item}
+    gpus = [dict(gpu, node=host) for host in hosts for gpu in seen.get(host, [])]
+    return [dict(gpu, rank=rank) for rank, gpu in enumerate(gpus)]
+
+
+def shared_gpus(ranks):
+    """Return a sentence for each GPU that ranks of two nodes would take: they are one machine, or see each other's GPUs."""
+    takers = {}
+    for rank in ranks:
+        # A UUID of zeros is that of a record made anonymous.
+        if rank["uuid"] and rank["uuid"].strip("GPU-0"):
+            takers.setdefault(rank["uuid"], {}).setdefault(rank["node"], rank)
+    return [
+        "%s would both take %s (%s): it is one GPU, set %s on each of them so that no GPU is of two nodes"
+        % (" and ".join(nodes), uuid, ", ".join("rank %d, GPU %d of %s" % (one["rank"], one["index"], node) for node, one in nodes.items()),
+           gpu_choice.VARIABLE)
+        for uuid, nodes in takers.items()
+        if len(nodes) > 1
+    ]  # fmt: skip
 
 
 def ended(layout, layouts, keep, startup, benchmark):

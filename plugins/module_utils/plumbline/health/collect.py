@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..machine import nvidia
-from .evidence import azure, clock, cpu, devices, disk, infiniband, kernel_log, memory, nic, nvlink, system
+from .evidence import azure, clock, cpu, devices, disk, infiniband, kernel_devices, kernel_log, memory, nic, nvlink, system
 
 
 def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, root="/"):
@@ -36,3 +36,28 @@ def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, 
         "host": azure.host_values(root),
         "nhc": {"skipped": ("not asked for", None)},
     }
+
+
+def leave_out_other_gpus(evidence, bus_ids):
+    """Take out of :func:`collect`'s evidence what is of GPUs that the node may not use; ``bus_ids`` are those of the ones that it may.
+
+    The driver was only asked for these. What the bus has more, and what the kernel log says of it by its address, goes here.
+    """
+    presence = evidence["gpu"]["presence"]
+    others = {_place(address) for address in presence["pci"] if address not in bus_ids}
+    presence["pci"] = [address for address in presence["pci"] if address in bus_ids]
+    events = evidence["kernel_log"]["events"]
+    if not events or not others:
+        return
+    events["xids"] = [xid for xid in events["xids"] if _place(kernel_devices.address(xid["place"])) not in others]
+    for rule in events["rules"]:
+        texts = events["rules"][rule]
+        events["rules"][rule] = [text for text in texts if not rule.startswith("gpu") or _place(kernel_devices.address(text)) not in others]
+
+
+def _place(address):
+    """Return a PCI address without its function, its domain in four digits, as both the bus and the kernel log may be read."""
+    if not address:
+        return None
+    domain, _, rest = address.partition(".")[0].partition(":")
+    return "%04x:%s" % (int(domain, 16), rest)

@@ -5,21 +5,26 @@ from __future__ import annotations
 import re
 import time
 
+from ..core.scrub import scrub_text
 from . import nvidia
 
-QUERY = "--query-gpu=index,name,memory.total,memory.used"
-APPS = "--query-compute-apps=pid,used_gpu_memory"
+QUERY = "--query-gpu=index,name,memory.total,memory.used,uuid"
+APPS = "--query-compute-apps=pid,used_gpu_memory,process_name,gpu_uuid"
 
 
 def parse(text):
-    """Return ``[{"index", "name", "total_mib", "used_mib"}]`` of :data:`QUERY`'s CSV output; raises ``nvidia.NvidiaError``."""
+    """Return ``[{"index", "name", "total_mib", "used_mib", "uuid"}]`` of :data:`QUERY`'s CSV output; raises ``nvidia.NvidiaError``.
+
+    A text without the column ``uuid`` gives none.
+    """
     gpus = []
     for row in nvidia.parse_csv(text, ("index", "name", "memory.total", "memory.used")):
         index = nvidia.count(row["index"])
         if index is None:
             raise nvidia.NvidiaError("nvidia-smi printed a GPU that cannot be read: %r" % row)
         total, used = nvidia.number(row["memory.total"]), nvidia.number(row["memory.used"])
-        gpus.append({"index": index, "name": row["name"], "total_mib": total, "used_mib": used})
+        gpu = {"index": index, "name": row["name"], "total_mib": total, "used_mib": used}
+        gpus.append(dict(gpu, uuid=nvidia.value_or_none(row["uuid"])) if "uuid" in row else gpu)
     return gpus
 
 
@@ -36,6 +41,14 @@ def read(tool):
 
 def users(tool):
     """Return the pids that compute on a GPU, as the driver lists them; [] where it lists none or cannot say."""
+    return [item["pid"] for item in holders(tool)]
+
+
+def holders(tool):
+    """Return ``[{"pid", "name", "used_mib", "uuid"}]``: the processes that hold memory of a GPU, as the driver lists them.
+
+    [] where it lists none or cannot say. A process of another container may have no name.
+    """
     found = nvidia.find_tool(tool)
     if not found:
         return []
@@ -44,7 +57,16 @@ def users(tool):
         rows = nvidia.parse_csv(stdout, ("pid",)) if code == 0 else []
     except nvidia.NvidiaError:
         return []
-    return [int(row["pid"]) for row in rows if re.fullmatch("[0-9]+", row["pid"])]
+    return [
+        {
+            "pid": int(row["pid"]),
+            "name": scrub_text(nvidia.value_or_none(row.get("process_name")) or "")[:80],
+            "used_mib": nvidia.number(row.get("used_gpu_memory")),
+            "uuid": nvidia.value_or_none(row.get("gpu_uuid")),
+        }
+        for row in rows
+        if re.fullmatch("[0-9]+", row["pid"])
+    ]
 
 
 def busy(gpus, idle_mib):

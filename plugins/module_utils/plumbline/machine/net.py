@@ -6,6 +6,7 @@ Everything here only reads: sysfs, the routes, the queueing discipline.
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import json
 import socket
 import struct
@@ -13,6 +14,7 @@ import subprocess
 
 from . import infiniband, interfaces
 
+LOOPBACK = "127.0.0.1"
 SIOCGIFADDR = 0x8915  # linux/sockios.h: the IPv4 address of an interface
 
 
@@ -28,6 +30,51 @@ def local_address(towards):
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(sockaddr)
         return probe.getsockname()[0]
+
+
+def is_loopback(address):
+    """Tell whether a numeric address is one that only this machine reaches; a name is none."""
+    try:
+        return ipaddress.ip_address(address.split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def numeric(host):
+    """Return the address of a host's name as this node resolves it, or ``host`` itself where it is one or has none."""
+    try:
+        return resolve(host)[1][0]
+    except OSError:
+        return host
+
+
+def machine_address():
+    """Return the IPv4 address by which other machines reach this one, None where it has only the loopback.
+
+    That with which packets leave it (for 8.8.8.8, as Ray asks, without sending any), or that of its first interface that is up.
+    """
+    try:
+        found = local_address("8.8.8.8")
+        # A second address of an interface cannot be told from one that is not here, and would not be served on.
+        if not is_loopback(found) and interface_of(found):
+            return found
+    except OSError:
+        pass  # no route out: a machine without a network, or one that has only its neighbours
+    for _index, name in sorted(socket.if_nameindex()):
+        found = ipv4_of(name)
+        if found and not is_loopback(found) and interfaces.state(name)["operstate"] in ("up", "unknown"):
+            return found
+    return None
+
+
+def own_address(given):
+    """Return the address of this machine that others can use, for one that the inventory gives it: an address or a name.
+
+    A loopback address (``127.0.0.1``, ``localhost``, ``::1``, Debian's ``127.0.1.1`` for its own name) becomes the machine's own, and
+    ``127.0.0.1`` where it has no other.
+    """
+    found = numeric(given)
+    return (machine_address() or LOOPBACK) if is_loopback(found) else found
 
 
 def ipv4_of(interface):

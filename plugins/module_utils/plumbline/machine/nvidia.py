@@ -15,6 +15,8 @@ from . import nvidia_messages as messages
 NVIDIA_VENDOR = "0x10de"
 # PCI base class 03: display controller. H100 and H200 are 0x0302 (3D controller).
 DISPLAY_CLASS = "0x03"
+# The GPUs that this process looks at, index by UUID (``gpu_choice.look_only_at``); none is all.
+ONLY = {}
 
 
 class NvidiaError(Exception):
@@ -99,8 +101,8 @@ def is_present(found):
     return bool(found["pci"] or found["driver"] or found["tool"])
 
 
-def run(tool, arguments, timeout_s=60):
-    """Run ``nvidia-smi``; return ``(exit code, stdout, stderr)``.
+def run(tool, arguments, timeout_s=60, only=ONLY):
+    """Run ``nvidia-smi`` for the GPUs that ``only`` names, none for all; return ``(exit code, stdout, stderr)``.
 
     Raises :class:`NvidiaError` when it cannot start or does not answer: a hung driver blocks it for ever.
     """
@@ -108,7 +110,7 @@ def run(tool, arguments, timeout_s=60):
         raise NvidiaError("nvidia-smi is not installed, or not executable")
     try:
         done = subprocess.run(
-            [tool] + list(arguments),
+            [tool, *arguments, *(["-i", ",".join(only)] if only else [])],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,
@@ -132,6 +134,10 @@ def query_xml(tool, timeout_s=60, plain=True):
     if code != 0 and END not in stdout:
         raise NvidiaError("%s -q -x ended with %d: %s" % (tool, code, _said(stdout, stderr)))
     smi = parse_xml(stdout)
+    if ONLY:
+        smi["attached"] = None  # the driver counts all of the machine's
+        for gpu in smi["gpus"]:
+            gpu["index"] = ONLY.get(gpu["uuid"], gpu["index"])
     smi["messages"] += [line for line in stderr.splitlines() if messages.state_of(line)]
     if code != 0:
         smi["messages"].append("nvidia-smi -q -x ended with %d: %s" % (code, messages.EXIT_CODES.get(code, "an internal error")))

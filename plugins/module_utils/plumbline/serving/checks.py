@@ -6,7 +6,7 @@ import os
 import re
 
 from ..core.fact import reason
-from ..machine import gpu_memory, net, nvidia
+from ..machine import gpu_choice, gpu_memory, net, nvidia
 from ..model import manifest
 from ..model.memory import ImpossibleLayout, UnknownModel, fit
 from .command import ranks_on
@@ -25,7 +25,10 @@ def default_utilization(version):
 
 
 def check_gpus(gpus, users, layout, idle_mib):
-    """Judge the node's GPUs (``gpu_memory.read``): enough for the layout's ranks, and nothing else on them."""
+    """Judge the node's GPUs (``gpu_memory.read``): enough for the layout's ranks, and nothing else on them.
+
+    ``users`` are the processes on them (``gpu_memory.holders``).
+    """
     if not gpus:
         return [reason("serve.gpus", "skipped", "no GPU")]
     wanted, busy = ranks_on(layout), gpu_memory.busy(gpus, idle_mib)
@@ -33,26 +36,67 @@ def check_gpus(gpus, users, layout, idle_mib):
         return [
             reason(
                 "serve.gpus", "failed", "%d GPU(s) answer" % len(gpus), "%d for the ranks on this node" % wanted,
-                "see the node's health verdict, or choose a smaller layout",
+                "see the node's health verdict, or choose a smaller layout%s"
+                % (", or more GPUs in %s" % gpu_choice.VARIABLE if nvidia.ONLY else ""),
             )
         ]  # fmt: skip
     if busy:
-        owners = ", ".join(str(pid) for pid in users) or "none that the driver lists"
+        owners = ", ".join(_holder(one, gpus) for one in users) or "none that the driver lists"
         return [
             reason(
                 "serve.gpus", "failed", "%s; processes on GPUs: %s" % ("; ".join(busy), owners),
                 "at most %d MiB in use on each GPU" % idle_mib,
-                "end them (`nvidia-smi`, playbooks/reset.yml for Plumbline's own), or raise vllm_serve_gpu_idle_mib",
+                "end them (`nvidia-smi`, playbooks/reset.yml for Plumbline's own), take other GPUs (%s), or raise vllm_serve_gpu_idle_mib"
+                % gpu_choice.VARIABLE,
             )
         ]  # fmt: skip
     return [reason("serve.gpus", "healthy", "%d GPU(s), none in use" % len(gpus), "%d free" % wanted)]
+
+
+def _holder(one, gpus):
+    """Return a process that holds memory in words: its pid, and where the driver says them its name, how much and of which GPU."""
+    if isinstance(one, int):
+        return str(one)
+    index = [gpu["index"] for gpu in gpus if one["uuid"] and gpu.get("uuid") == one["uuid"]]
+    held = "%d MiB" % one["used_mib"] if one["used_mib"] is not None else ""
+    more = " ".join(filter(None, (one["name"], held, "of GPU %d" % index[0] if index else "")))
+    return "%d%s" % (one["pid"], " (%s)" % more if more else "")
+
+
+def check_choice(chosen, env):
+    """Judge that what a program gets in ``env`` does not undo the node's ``chosen`` GPUs (``gpu_choice.look_only_at``)."""
+    given = (env or {}).get("CUDA_VISIBLE_DEVICES")
+    if not chosen or given in (None, ""):
+        return []
+    seen = "CUDA_VISIBLE_DEVICES=%s in the layout's environment, and %s for this node" % (given, gpu_choice.VARIABLE)
+    remedy = "leave CUDA_VISIBLE_DEVICES out of vllm_serve_env and the layout: %s sets it, and the checks follow it" % gpu_choice.VARIABLE
+    return [reason("serve.gpu_choice", "failed", seen, "one of them", remedy)]
+
+
+def check_address(address, layout):
+    """Judge the address that the inventory gives this node: over several nodes none of the loopback can be meant."""
+    found = net.numeric(address)
+    if layout["nodes"] < 2 or not net.is_loopback(found):
+        return []
+    seen = address if found == address else "%s is %s here" % (address, found)
+    remedy = "set plumbline_address of this node to the address by which the others reach it (`ip -brief address`), or serve with nodes: 1"
+    return [
+        reason("serve.address", "failed", "%s: no other node reaches it" % seen, "an address of this node that %d nodes share"
+               % layout["nodes"], remedy)
+    ]  # fmt: skip
+
+
+def ranks_of(gpus, layout):
+    """Return ``[{"index", "uuid"}]``: the GPUs that the layout's ranks take on this node, in the order of the ranks there."""
+    return [{"index": gpu["index"], "uuid": gpu.get("uuid")} for gpu in gpus[: ranks_on(layout)]]
 
 
 def check_ports(address, ports):
     """Judge the ports that this node must listen on: ``{what for: port}``."""
     found = []
     for purpose, port in sorted(ports.items()):
-        error = net.port_error(port, address)
+        # Ray takes the machine's own address where it is given one of the loopback.
+        error = net.port_error(port, address) or (net.port_error(port, net.own_address(address)) if purpose == "ray_port" else None)
         if error:
             found.append(
                 reason(
@@ -156,10 +200,11 @@ def check_programs(has_program, versions, executor, in_container):
     return [reason("serve.program", "healthy", seen or "a vllm command", "vLLM%s" % (" and Ray" if executor == "ray" else ""))]
 
 
-def gpu_reasons(tool, layout, idle_mib):
-    """Return ``(reasons, gpus)`` of this node's GPUs; a driver that does not answer is a failure."""
+def gpu_reasons(tool, layout, idle_mib, chosen=()):
+    """Return ``(reasons, gpus)`` of this node's GPUs in the order of the ``chosen``; a driver that does not answer is a failure."""
     try:
-        gpus = gpu_memory.read(tool)
-        return check_gpus(gpus, gpu_memory.users(tool) if gpus else [], layout, idle_mib), gpus
+        order = [gpu["index"] for gpu in chosen]
+        gpus = sorted(gpu_memory.read(tool), key=lambda gpu: order.index(gpu["index"]) if gpu["index"] in order else gpu["index"])
+        return check_gpus(gpus, gpu_memory.holders(tool) if gpus else [], layout, idle_mib), gpus
     except nvidia.NvidiaError as error:
         return [reason("serve.gpus", "failed", str(error), "an answer of nvidia-smi", "see the node's health verdict")], []

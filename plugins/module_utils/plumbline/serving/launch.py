@@ -12,6 +12,7 @@ import time
 
 from ..core import processes
 from ..core.files import read_text
+from ..machine import gpu_choice
 from . import cause as failure
 from .command import node_environment, printable
 from .runtime import Runtime, RuntimeProblem
@@ -30,10 +31,14 @@ class Program:
     ``pid`` is None before :meth:`start`, and after it where the program ended before it was seen.
     """
 
-    def __init__(self, argv, env, address, log, container=""):
-        """Complete ``env`` by what this node alone knows; raise ``command.AddressUnknown`` where it has not the ``address``."""
+    def __init__(self, argv, env, address, log, container="", chosen=()):
+        """Complete ``env`` by what this node alone knows; raise ``command.AddressUnknown`` where it has not the ``address``.
+
+        ``chosen`` are the GPUs that it may use (``gpu_choice.look_only_at``). A container was made with them, and counts them anew.
+        """
         self.argv = list(argv)
-        self.env = node_environment(env, address)
+        gpus = {} if container else gpu_choice.environment(chosen)
+        self.env = node_environment(dict(gpus, **(env or {})), address)
         self.log = log
         self.pid = None
         self._runtime = Runtime(container)

@@ -15,6 +15,7 @@ import urllib.request
 
 from ..core.fact import PASSING, Measurement
 from ..core.files import read_text
+from ..machine import net
 from ..model import config as served_model
 from ..model import memory as model_memory
 from . import cause as failure
@@ -51,14 +52,16 @@ def complete(url, served_name, timeout_s):
 class Start:
     """One start of one layout. ``args`` are the arguments of the module ``vllm_server``; ``measurement`` becomes its fact."""
 
-    def __init__(self, args):
-        self.args = args
+    def __init__(self, args, chosen=()):
+        self.args, self.chosen = args, chosen
         self.layout = checked_layout(args["layout"])
         self.options = effective(self.layout, args["dtype"], args["max_model_len"], args["extra_args"], args["env"])
         self.addresses = args["node_addresses"][: self.layout["nodes"]]
         self.head = self.addresses[0] if self.addresses else "127.0.0.1"
         self.url = "http://%s:%d" % (self.head, args["port"])
-        self.ray_address = "%s:%d" % (self.head, args["ray_port"])
+        # Where this machine is told as 127.0.0.1 Ray takes its own address all the same, so that the workers have to.
+        self.ray_head = net.own_address(self.head)
+        self.ray_address = "%s:%d" % (self.ray_head, args["ray_port"])
         self.argv = serve_argv(
             args["program"], self.layout, args["model"], args["served_name"], self.head, args["port"],
             args["max_model_len"], args["dtype"], args["extra_args"], 0, args["master_port"],
@@ -77,6 +80,7 @@ class Start:
                 "model": args["model"],
                 "url": self.url,
                 "node_addresses": self.addresses,
+                **({"ranks": args["ranks"]} if args.get("ranks") else {}),
             }
         )
 
@@ -99,7 +103,7 @@ class Start:
             return False
         try:
             log = os.path.join(self.args["work_dir"], "server.log")
-            self.server = Program(self.argv, self.environment(), self.head, log, self.args["container"])
+            self.server = Program(self.argv, self.environment(), self.own_address(), log, self.args["container"], self.chosen)
         except AddressUnknown as error:
             self.measurement.add("serve.address", "failed", str(error), "an address of this node", "check ansible_host")
             return False
@@ -121,6 +125,14 @@ class Start:
             self.measurement.add("serve.prepare", "failed", problem, "a node made ready", remedy)
         self.measurement.reasons += self.args["reasons"]
 
+    def own_address(self):
+        """Return the head's address for what other processes of the layout have to reach."""
+        if self.layout["executor"] == "ray":
+            return self.ray_head
+        found = net.numeric(self.head)
+        # Debian's 127.0.1.1 is of no interface by name, though the loopback has it.
+        return net.LOOPBACK if net.is_loopback(found) else found
+
     def environment(self):
         """Return the server's environment without what the node adds; under Ray with the cluster to join."""
         if self.layout["executor"] != "ray":
@@ -131,16 +143,17 @@ class Start:
     def probe(self):
         """Ask Ray; see ``ray.probe``."""
         runtime = Runtime(self.args["container"])
-        return probe(runtime, runtime.python_beside(self.args["program"]), self.ray_address, self.head, self.server.env)
+        return probe(runtime, runtime.python_beside(self.args["program"]), self.ray_address, self.ray_head, self.server.env)
 
     def ray_is_complete(self):
         """Wait until every node of the layout is in the Ray cluster; add a failed reason when one stays away."""
-        wanted, seen, said = set(self.addresses), set(), ""
+        wanted, seen, said = {self.ray_head, *map(net.numeric, self.addresses[1:])}, set(), ""
         deadline = time.monotonic() + RAY_PATIENCE_S
         while time.monotonic() < deadline:
             try:
                 seen = {node["address"] for node in self.probe()["nodes"]}
-                if wanted <= seen:
+                # A machine without a network has whatever address Ray took: that it is one node is what counts.
+                if wanted <= seen or (len(wanted) == len(seen) == 1 and net.is_loopback(self.ray_head)):
                     return True
             except RayProbeError as error:
                 said = str(error)
@@ -150,7 +163,7 @@ class Start:
             "serve.ray_nodes", "failed",
             "Ray has %s, without %s%s" % (", ".join(sorted(seen)) or "no node", ", ".join(missing), "; " + said if said else ""),
             "every node of the layout in the cluster",
-            "read ray-%s.log in %s on the missing node" % ("head" if self.head in missing else "worker", self.args["work_dir"]),
+            "read ray-%s.log in %s on the missing node" % ("head" if self.ray_head in missing else "worker", self.args["work_dir"]),
         )  # fmt: skip
         return False
 
@@ -169,7 +182,7 @@ class Start:
     def wait_until_ready(self):
         """Wait for the first completion; add the reason and return after how many seconds it came, None when it did not."""
         timeout_s, said, lost = self.args["timeout_s"], "no answer", ""
-        others, started = peers.Watch(self.addresses[1:]), time.monotonic()
+        others, started = peers.Watch([net.numeric(one) for one in self.addresses[1:]]), time.monotonic()
         for elapsed_s in self.server.moments(timeout_s):
             if "Application startup complete" in (read_text(self.server.log) or ""):
                 ready, said = complete(self.url, self.args["served_name"], min(ATTEMPT_S, max(1.0, timeout_s - elapsed_s)))
@@ -235,4 +248,4 @@ class Start:
         if self.layout["executor"] == "ray":
             span.name_ray_nodes(self.measurement, self.layout, self.probe)
         elif native(self.layout):
-            span.name_native_nodes(self.measurement, self.addresses, self.args["work_dir"])
+            span.name_native_nodes(self.measurement, [net.numeric(one) for one in self.addresses], self.args["work_dir"])

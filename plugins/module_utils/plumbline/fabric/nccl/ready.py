@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ...machine import gpu_choice, nvidia
 from . import command as nccl_command
 from . import output as nccl_output
 from . import run as nccl_run
@@ -14,11 +15,13 @@ class NotReady(Exception):
 
 
 def prepare(args):
-    """Return ``{program, launcher, mpirun, base, ranks_per_node, options}`` for a module's ``args``; raise :class:`NotReady`.
+    """Return ``{program, launcher, mpirun, base, ranks_per_node, options, gpus}`` for a module's ``args``; raise :class:`NotReady`.
 
-    ``base`` is the environment to start from, ``options`` are the option letters that this build of nccl-tests knows.
+    ``base`` is the environment to start from, ``gpus`` what makes the ranks see the chosen GPUs only, ``options`` are the
+    option letters that this build of nccl-tests knows.
     """
-    ranks_per_node = find_gpus(args["ranks_per_node"])
+    chosen = find_chosen(args.get("gpus") or [], args["clock_window"].get("nvidia_smi") if args.get("clock_window") else None)
+    ranks_per_node = find_gpus(args["ranks_per_node"], len(chosen))
     program = find_program(args["folder"], args["op"])
     launcher, mpirun = choose_launcher(args)
     base = nccl_command.base_environment(os.environ, args["library_path"], mpirun)
@@ -27,12 +30,29 @@ def prepare(args):
         check_ssh(args["addresses"][1:], base)
     return {
         "program": program, "launcher": launcher, "mpirun": mpirun, "base": base, "ranks_per_node": ranks_per_node, "options": options,
+        "gpus": gpu_choice.environment(chosen),
     }  # fmt: skip
 
 
-def find_gpus(wanted):
-    """Return the ranks on each node: ``wanted``, or with 0 as many as this node has GPUs."""
+def find_chosen(choices, tool=None):
+    """Return the GPUs that the nodes may use (``gpu_choice``), [] for all; ``choices`` has each node's, this one's first."""
+    try:
+        texts = [gpu_choice.read(one) for one in choices]
+        if any(one != texts[0] for one in texts):
+            raise NotReady(
+                "collective.gpu_choice", "failed", "the nodes have different GPUs in %s: %s" % (gpu_choice.VARIABLE, texts),
+                "the same indexes on each node, since mpirun gives all ranks one environment",
+                "set fabric_baseline_nccl_tests: never, or the same indexes on each node",
+            )  # fmt: skip
+        return gpu_choice.look_only_at(texts[0], tool) if texts else []
+    except (gpu_choice.WrongChoice, nvidia.NvidiaError) as error:
+        raise NotReady("collective.gpu_choice", "failed", str(error), gpu_choice.EXPECTED, "mend %s" % gpu_choice.VARIABLE) from error
+
+
+def find_gpus(wanted, chosen=0):
+    """Return the ranks on each node: ``wanted``, or with 0 as many as were ``chosen``, or as this node has GPUs."""
     present = nccl_run.gpus()
+    present = min(present, chosen) if chosen else present
     if not present:
         raise NotReady("collective.gpu", "skipped", "no GPU", "an NVIDIA GPU")
     if wanted > present:

@@ -225,6 +225,8 @@ def _told(error, warnings):
         where, code = error.frame
         place = "%s:%s" % (where.group("file").rpartition("/")[2], where.group("line"))
         text = "%s at %s" % (error.said.rstrip(":"), place) + (": " + code if code else "")
+        if code.startswith("assert "):
+            whole = "%s %s" % (whole, code)  # the condition is all that it says
         return " ".join([text, *message[:1]]), whole
     more = [said for said in message if kinds.of_error(said).kind]
     if error.said.endswith(":") or kinds.of_error(error.said).kind != kinds.of_error(whole).kind or (more and error.line.source):

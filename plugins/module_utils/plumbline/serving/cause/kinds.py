@@ -174,11 +174,17 @@ KINDS = (
     _kind("gpu_memory", r"CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation|OutOfMemoryError"
           r"|CUBLAS_STATUS_ALLOC_FAILED"
           r"|Cuda failure.*out of memory|CUDA_ERROR_OUT_OF_MEMORY", _out_of_memory, plain=True),
+    _kind("one_machine", r"remote_message_queue is not None",
+          "to vLLM two of the layout's nodes are one machine, since they share its memory (/dev/shm): give each its own machine, or its own"
+          " /dev/shm and GPUs (plumbline_gpus); on one machine serve with nodes: 1"),
     _kind("no_gpu", r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device|invalid device ordinal"
           r"|NVMLError_(?:NotFound|DriverNotLoaded"
           r"|Uninitialized|LibraryNotFound)|Torch not compiled with CUDA"
-          r"|couldn't communicate with the NVIDIA driver|device >= 0 && device < num_gpus",
-          "no such GPU is visible here: check `nvidia-smi`, CUDA_VISIBLE_DEVICES and how the container gets its GPUs", plain=True),
+          r"|couldn't communicate with the NVIDIA driver|device >= 0 && device < num_gpus"
+          # vLLM 0.17 to 0.32: v1/worker/gpu_worker.py, config/parallel.py.
+          r"|local[_ ]rank \S+ is out of bounds|number of visible devices|larger than the number of available GPUs",
+          "no such GPU is visible here: check `nvidia-smi`, plumbline_gpus, CUDA_VISIBLE_DEVICES and how the container gets its GPUs",
+          plain=True),
     _kind("platform", r"Failed to infer device type|Device string must not be empty|UnspecifiedPlatform",
           "vLLM sees no device here: check `nvidia-smi`, the driver and how the container gets its GPUs", VAGUE),
     _kind("gpu_fault", r"NVRM: Xid|uncorrectable ECC|GPU is lost|fallen off the bus|hardware stack error|CUDA error: unknown error"
@@ -247,7 +253,8 @@ KINDS = (
           r"|client socket has (?:failed"
           r"|timed out)", "the processes did not find each other: see whether one of them ended first, then %s" % FABRIC, HANG,
           True),
-    _kind("nccl_network", r"NET/IB|ibv_\w+|Failed to initialize (?:any )?NET plugin|NET/Socket|NET/OFI|Call to connect"
+    _kind("nccl_network", r"NET/IB(?! : (?:No device found|Using))"
+          r"|ibv_\w+|Failed to initialize (?:any )?NET plugin|NET/Socket|NET/OFI|Call to connect"
           r"|No route to host"
           r"|network is unreachable|Network is unreachable"
           r"|failed to connect to all addresses", "the network between the nodes: %s" % FABRIC, plain=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import candidates, kinds, lines
+from . import candidates, kinds, lines, workers
 
 LIMIT = candidates.LIMIT
 # By so much a parent may write before the child whose error it tells: clocks with whole seconds, and Ray's forwarding of logs.
@@ -60,7 +60,8 @@ def causes_of_logs(logs, most=_MOST):
         meaning, line = candidate.meaning, candidate.line
         if any(candidate.text[:_SAME] == other.text[:_SAME] for other in best):
             continue
-        best.append(Cause(candidate.text, line.number, line.process, meaning.kind, meaning.remedy, logs[line.log][0], meaning.weight))
+        remedy = workers.who_died(candidate.text, read) + meaning.remedy if meaning.kind == "died" else meaning.remedy
+        best.append(Cause(candidate.text, line.number, line.process, meaning.kind, remedy, logs[line.log][0], meaning.weight))
         if len(best) == most:
             break
     return best
