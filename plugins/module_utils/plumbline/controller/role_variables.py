@@ -15,6 +15,10 @@ from .preflight import REMOVED
 # roles of the project that this file belongs to.
 ROLES_DIR = os.path.join(os.path.realpath(__file__).partition(os.sep + os.path.join("plugins", "module_utils"))[0], "roles")
 
+# Names in which a role keeps results: what others may read, and what does not exist before the role ran.
+REGISTERED = r"^\s*(?:register|loop_var|index_var): (\w+)"
+# Variables of a node that belong to no role.
+OF_NODES = r"\b(plumbline_[a-z_]+)"
 # Variables of plays, and what modules return beside their results; no role has them among its arguments.
 OTHERS = ("plumbline_address", "plumbline_serving_group", "vllm_serve_image_info")
 
@@ -52,30 +56,33 @@ OF = {"int": " of whole numbers", "float": " of numbers", "str": " of texts", "p
 NEAR, VERY_NEAR = 0.8, 0.9
 
 
-def _registered(folder):
-    """Return the names in which a role keeps results: what others may read, and what does not exist before the role ran."""
+def _in_tasks(folder, pattern):
+    """Return what matches ``pattern`` in a role's tasks."""
     found = set()
     tasks = os.path.join(folder, "tasks")
     for name in sorted(os.listdir(tasks)) if os.path.isdir(tasks) else ():
         with open(os.path.join(tasks, name), encoding="utf-8") as stream:
-            found.update(re.findall(r"^\s*(?:register|loop_var|index_var): (\w+)", stream.read(), re.M))
+            found.update(re.findall(pattern, stream.read(), re.M))
     return found
 
 
 class Roles:
     """All roles of the project, by name in ``names``.
 
-    ``specs`` is ``{variable: option}`` of what they read, ``results`` are the names of what only a run makes.
+    ``specs`` is ``{variable: option}`` of what they read, ``results`` are the names of what only a run makes, and
+    ``shared`` those of what belongs to no role.
     """
 
     def __init__(self, folder=ROLES_DIR):
         self.folder = folder
         self.names = sorted(name for name in os.listdir(folder) if os.path.isdir(os.path.join(folder, name)))
         self.specs = {}
-        self.results = set(OTHERS)
+        self.results = set()
+        self.shared = set(OTHERS)
         self._validators = {}
         for name in self.names:
-            self.results |= _registered(os.path.join(folder, name))
+            self.results |= _in_tasks(os.path.join(folder, name), REGISTERED)
+            self.shared |= _in_tasks(os.path.join(folder, name), OF_NODES)
             path = os.path.join(folder, name, "meta", "argument_specs.yml")
             if not os.path.exists(path):
                 continue
@@ -121,22 +128,35 @@ class Roles:
 
     # -- names -----------------------------------------------------------------------------
 
+    def _near(self, name, role, known):
+        """Return the name of this role that is nearest to one that begins as its variables do; that all begin so says nothing."""
+        start = role + "_"
+        own = {item[len(start) :]: item for item in sorted(known) if item.startswith(start)}
+        return [own[item] for item in difflib.get_close_matches(name[len(start) :], own, 1, 0.5)]
+
     def misspelt(self, names):
         """Return ``{name: sentence}`` for those of ``names`` that no role reads and that look as if one should.
 
         A name that begins as a role's variables do is meant for it. Where the role's name is a single word (lab, report), others may begin
         so as well: then, and where the beginning itself may be misspelt, only a name that is near to a known one is called.
         """
-        known = set(self.specs) | self.results
+        known = set(self.specs) | self.results | self.shared
         found = {}
         for name in sorted(names):
             if name in known or name in REMOVED or not isinstance(name, str) or name.startswith(("_", "ansible_")):
                 continue
-            role = self.role_of(name)
-            ours = role is not None and "_" in role
-            close = difflib.get_close_matches(name, sorted(known), 1, 0.6 if ours else NEAR if role else VERY_NEAR)
+            role = self.role_of(name) or ("plumbline" if name.startswith("plumbline_") else None)
+            ours = role is not None and ("_" in role or role == "plumbline")
+            close = (
+                self._near(name, role, known) if ours else difflib.get_close_matches(name, sorted(known), 1, NEAR if role else VERY_NEAR)
+            )
             if close:
                 found[name] = "%s is read by nothing: did you mean %s?" % (name, close[0])
+            elif role == "plumbline":
+                found[name] = "%s is read by nothing: expected one of %s" % (
+                    name,
+                    ", ".join(sorted(n for n in known if n.startswith("plumbline_"))),
+                )
             elif ours:
                 found[name] = "%s is read by nothing: roles/%s/defaults/main.yml has what the role %s reads" % (name, role, role)
         return found
