@@ -70,7 +70,22 @@ def test_sound_values_of_every_kind_pass(checked):
     hosts = {
         "gpu1": {"fabric_baseline_address": "{{ plumbline_address }}", "plumbline_address": "10.0.0.1"},
         # What only the run will know is not judged before.
-        "gpu2": {"fabric_baseline_expected_clock_mhz": "{{ gpu_clocks_result.fact.context.requested_mhz }}", "lab_location": "rack 3"},
+        "gpu2": {
+            "fabric_baseline_expected_clock_mhz": "{{ gpu_clocks_result.fact.context.requested_mhz }}",
+            "fabric_baseline_interface": "{{ ansible_facts['default_ipv4'].interface }}",
+            "fabric_baseline_across_nodes": "{{ groups['nodes'] | length }}",
+            "vllm_serve_extra_args": "{{ ['--x'] if vllm_serve_layout.tp > 1 else [] }}",
+            "lab_location": "rack 3",
+        },
+        # What Ansible gives every host.
+        "gpu3": {
+            "rack": 3,
+            "vllm_serve_port": "{{ lookup('vars', 'rack') + 8000 }}",
+            "vllm_serve_venv": "{{ ansible_playbook_python | dirname }}/{{ playbook_dir | basename }}/{{ inventory_hostname }}",
+            "node_health_nvidia_smi": "{{ no_such_path | default(omit) }}",
+            "node_health_nhc_conf": "{{ group_names | first }}",
+            "gpu_clocks_timeout_s": "{{ 300 if ansible_check_mode else 200 }}",
+        },
     }
     layouts = [{"name": "tp2", "tp": 2, "pp": 1, "nodes": 1, "executor": "mp"}]
     where = inventory(hosts, vllm_serve_layouts=layouts, model_sync_path="/m", vllm_serve_model="{{ model_sync_path }}")

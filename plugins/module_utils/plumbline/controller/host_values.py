@@ -15,6 +15,10 @@ class Unresolved(Exception):
     """A value is a template that cannot be resolved; the message says why."""
 
 
+class NotGiven(Exception):
+    """A template says that there is no value (``omit``)."""
+
+
 class HostValues:
     """The variables of one host after another; ``template(value, variables)`` resolves one value, ``is_template`` tells whether it must.
 
@@ -57,16 +61,18 @@ class HostValues:
         key = (name, host if names & EVERYTHING else repr([(item, variables[item]) for item in sorted(names) if item in variables]))
         if key not in self._resolved:
             self._resolved[key] = self._try(raw, variables)
-        value, why = self._resolved[key]
+        known, value, why = self._resolved[key]
         if why:
             raise Unresolved(why)
-        return True, value
+        return known, value
 
     def _try(self, raw, variables):
         try:
-            return self._template(raw, variables), None
+            return True, self._template(raw, variables), None
+        except NotGiven:
+            return False, None, None
         except Exception as error:  # whatever a filter or a lookup raises is the template's fault
-            return None, " ".join(str(error).split()) or type(error).__name__
+            return True, None, " ".join(str(error).split()) or type(error).__name__
 
 
 class Findings:

@@ -19,6 +19,8 @@ ROLES_DIR = os.path.join(os.path.realpath(__file__).partition(os.sep + os.path.j
 REGISTERED = r"^\s*(?:register|loop_var|index_var): (\w+)"
 # Variables of a node that belong to no role.
 OF_NODES = r"\b(plumbline_[a-z_]+)"
+# Arguments of roles that plays give them, for one layout after the other.
+OF_PLAYS = ("vllm_serve_layout", "vllm_serve_hosts", "vllm_serve_node_addresses")
 # Variables of plays, and what modules return beside their results; no role has them among its arguments.
 OTHERS = ("plumbline_address", "plumbline_serving_group", "vllm_serve_image_info")
 
@@ -77,7 +79,7 @@ class Roles:
         self.folder = folder
         self.names = sorted(name for name in os.listdir(folder) if os.path.isdir(os.path.join(folder, name)))
         self.specs = {}
-        self.results = set()
+        self.results = set(OF_PLAYS)
         self.shared = set(OTHERS)
         self._validators = {}
         for name in self.names:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ansible.errors import AnsibleValueOmittedError
+
 from . import preflight
-from .host_values import Findings, HostValues, Unresolved
+from .host_values import Findings, HostValues, NotGiven, Unresolved
 from .role_variables import Roles, shown
 
 # Roles that run on the controller, or make the lab: their defaults are no matter of the nodes.
@@ -26,7 +28,10 @@ class Variables:
         self._hosts = {name: {**defaults, **variables} for name, variables in hosts.items()}
 
         def resolve(value, variables):
-            return templar.copy_with_new_env(available_variables=variables).template(value)
+            try:
+                return templar.copy_with_new_env(available_variables=variables).template(value)
+            except AnsibleValueOmittedError as error:
+                raise NotGiven from error
 
         is_template = templar.is_template if templar else lambda value: False
         self._values = HostValues(resolve, is_template, self._roles.results)
