@@ -27,7 +27,7 @@ options:
     type: int
     default: 0
   packages:
-    description: Python packages that the controller must have.
+    description: Python packages that the controller must have, beside C(preflight_packages) of the nodes.
     type: list
     elements: str
     default: []
@@ -107,7 +107,8 @@ class ActionModule(ControllerAction):
         if "tags" in arguments["checks"]:
             found += self._unknown_tags(task_vars)
         if "controller" in arguments["checks"]:
-            found += preflight.package_problems(arguments["packages"], sys.executable)
+            packages = dict.fromkeys(arguments["packages"] + values.texts("preflight_packages"))
+            found += preflight.package_problems(packages, sys.executable)
         if "variables" in arguments["checks"]:
             found += preflight.removed_variables({name for variables in hosts.values() for name in variables})
         result = {"changed": False, "problems": found, "nodes": len(names)}

@@ -153,6 +153,12 @@ def test_a_phase_by_itself_checks_the_variables_once(checked, phase):
     assert runner.rc != 0 and len(found) == 2
 
 
+def test_a_lab_is_not_made_of_misspelt_variables(checked):
+    runner, found = checked({"all": {"hosts": {"localhost": LOCAL}}}, "", "playbooks/lab_up.yml", lab_node=4, lab_disk="ssd")
+    assert runner.rc != 0 and tasks_of(runner) == {"localhost": 1}
+    assert found == ["lab_disk is 'ssd', expected auto, loop or tmpfs", "lab_node is read by nothing: did you mean lab_nodes?"]
+
+
 def test_a_role_in_somebody_elses_play_still_validates(checked):
     playbook = own_playbook(checked, {"hosts": "nodes", "gather_facts": False, "roles": [str(ROOT / "roles/gpu_clocks")]})
     runner, _found = checked(inventory({"gpu1": {}}, gpu_clocks_state="looked"), "", playbook)

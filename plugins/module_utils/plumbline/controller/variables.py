@@ -41,11 +41,16 @@ class Variables:
 
     def number(self, name):
         """Return what the first node was given as ``name``, a whole number; 0 where it was not."""
-        for host in self._nodes[:1]:
-            value = self._known(host, [name]).get(name)
-            if not isinstance(value, bool) and str(value).isdigit():
-                return int(value)
-        return 0
+        value = self._first(name)
+        return int(value) if not isinstance(value, bool) and str(value).isdigit() else 0
+
+    def texts(self, name):
+        """Return what the first node was given as ``name``, a list of texts; none where it was not."""
+        value = self._first(name)
+        return [str(item) for item in value] if isinstance(value, list) else []
+
+    def _first(self, name):
+        return next((self._known(host, [name]).get(name) for host in self._nodes[:1]), None)
 
     def _known(self, host, names):
         """Return ``{name: value}`` of those of ``names`` that this host was given and that can be resolved now."""
