@@ -11,6 +11,7 @@ from project import ROOT
 
 CHECK = "Check inventory, variables and controller"
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+TP1 = {"name": "tp1", "tp": 1, "pp": 1, "nodes": 1, "executor": "mp"}
 
 
 def inventory(hosts, group="nodes", **variables):
@@ -115,6 +116,12 @@ def test_what_the_nodes_say_of_their_number_counts_though_it_runs_for_localhost(
         (inventory({"localhost": {}}), ["a node is called localhost", "give it another name", "inventory/local"]),
         (inventory({"gpu1": {}, "gpu2": {}}, "workers"), ["'nodes' is empty", "workers (gpu1, gpu2)", "call their group 'nodes'"]),
         ({"all": {"hosts": {"gpu7": LOCAL}}}, ["ungrouped (gpu7)"]),
+        (inventory({"gpu1": {}}, vllm_serve_layouts="tp1"), ["vllm_serve_layouts is str, expected a list of layouts"]),
+        (inventory({"gpu1": {}}, vllm_serve_layouts=["tp1"]), ["vllm_serve_layouts[0] is str, expected a mapping"]),
+        (
+            inventory({"gpu1": {}}, vllm_serve_layouts=[dict(TP1, env=["HF_TOKEN=hf_0123456789"])]),
+            ["env is ['HF_TOKEN=[scrubbed]", "a mapping of variables"],
+        ),
         (inventory({"gpu1": {}}, vllm_serve_layouts=[None]), ["vllm_serve_layouts[0] is null (nothing after the dash)", "name, tp, pp"]),
     ],
 )

@@ -64,12 +64,17 @@ def _no_nodes(groups):
     return "%s. The inventory has hosts in %s: call their group 'nodes', or make it one of its children" % (text, ", ".join(named[:8]))
 
 
+def _kind(value):
+    """Return the name of a value's plain type; Ansible's own types of texts and lists carry names that nobody knows."""
+    return next((kind.__name__ for kind in (bool, int, float, str, list, dict) if isinstance(value, kind)), type(value).__name__)
+
+
 def layout_problems(layouts, node_count):
     """Check ``vllm_serve_layouts`` against the number of nodes in the inventory (0: unknown, not compared)."""
     if layouts is None:
         return ["vllm_serve_layouts is null (nothing after the colon), expected a list of layouts; [] serves none"]
     if not isinstance(layouts, list):
-        return ["vllm_serve_layouts is %s, expected a list of layouts" % type(layouts).__name__]
+        return ["vllm_serve_layouts is %s, expected a list of layouts" % _kind(layouts)]
     found = []
     names = {}
     for index, layout in enumerate(layouts):
@@ -78,7 +83,7 @@ def layout_problems(layouts, node_count):
             found.append("%s is null (nothing after the dash), expected a mapping with %s" % (where, ", ".join(REQUIRED_KEYS)))
             continue
         if not isinstance(layout, dict):
-            found.append("%s is %s, expected a mapping with %s" % (where, type(layout).__name__, ", ".join(REQUIRED_KEYS)))
+            found.append("%s is %s, expected a mapping with %s" % (where, _kind(layout), ", ".join(REQUIRED_KEYS)))
             continue
         name = layout.get("name")
         if name is not None:

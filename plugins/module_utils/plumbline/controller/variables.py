@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleValueOmittedError
 
+from ..core.scrub import scrub_text
 from . import preflight
 from .host_values import Findings, HostValues, NotGiven, Unresolved
 from .role_variables import Roles, shown
@@ -88,7 +89,8 @@ class Variables:
         given = self._known(host, SERVING)
         key = repr(given)
         if key not in self._faults:
-            self._faults[key] = preflight.serving_problems(given, len(self._nodes))
+            # A layout's env and extra_args may hold tokens.
+            self._faults[key] = [scrub_text(line) for line in preflight.serving_problems(given, len(self._nodes))]
         return self._faults[key]
 
     def _fault(self, host, name):
@@ -99,7 +101,7 @@ class Variables:
         except Unresolved as error:
             if name not in self._given[host] and len(self._values.reads(name, variables) & self._given[host].keys()) > 0:
                 return None  # a default: what it reads is told itself
-            return "%s is the template %s, which cannot be resolved: %s" % (name, shown(name, variables[name]), error)
+            return "%s is the template %s, which cannot be resolved: %s" % (name, shown(name, variables[name]), scrub_text(str(error)))
         if not known:
             return None
         key = name, repr(value)
