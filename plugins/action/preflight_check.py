@@ -4,19 +4,30 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: preflight_check
-short_description: Check inventory, layouts and controller, and name every problem at once
+short_description: Check inventory, variables, layouts and controller, and name every problem at once
 description:
-  - Runs on the controller and touches no node. Fails with all problems that it found, so that all can be mended in one go.
-  - Reads the group C(nodes), the addresses and ports of its hosts, and the variables of serving (C(vllm_serve_layouts),
-    C(vllm_serve_runtime), C(vllm_serve_image), C(vllm_serve_image_pull)) as the first node has them.
-  - Names variables of any node that nothing reads any more, with their successors.
+  - Runs on the controller and touches no node. Fails with all problems that it found, so that all can be mended in one go. What holds for
+    several nodes is one line.
+  - C(inventory) is the group C(nodes), and the addresses and ports of its hosts.
+  - C(variables) are those of all roles, for all hosts. Values are held against the roles' argument specifications by Ansible's own
+    validator, after templates were resolved with each host's variables. Layouts and images are looked at more closely
+    (C(vllm_serve_layouts), C(vllm_serve_runtime), C(vllm_serve_image), C(vllm_serve_image_pull)). A name that looks as if a role should
+    read it and that none reads is told with the nearest one, and a variable that nothing reads any more with its successor.
+  - C(tags) are those of the command line.
+  - C(controller) is the Python that this runs in.
 options:
+  checks:
+    description: What to check.
+    type: list
+    elements: str
+    choices: [inventory, variables, tags, controller]
+    default: [inventory, variables, tags, controller]
   expected_nodes:
-    description: How many nodes there must be; V(0) accepts any number but none.
+    description: How many nodes there must be; V(0) takes C(preflight_expected_nodes) of the nodes, and any number but none without that.
     type: int
     default: 0
   packages:
-    description: Python packages that the controller must have.
+    description: Python packages that the controller must have, beside C(preflight_packages) of the nodes.
     type: list
     elements: str
     default: []
@@ -31,6 +42,11 @@ EXAMPLES = r"""
   preflight_check:
     expected_nodes: 2
     packages: [matplotlib, jsonschema]
+  run_once: true
+
+- name: Check the variables alone
+  preflight_check:
+    checks: [variables]
   run_once: true
 """
 
@@ -48,11 +64,15 @@ nodes:
 
 import sys
 
+from ansible import context
 from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook import Playbook
 
 try:
-    from ansible.module_utils.plumbline.controller import preflight
+    from ansible.module_utils.plumbline.controller import preflight, tags
     from ansible.module_utils.plumbline.controller.action import ControllerAction
+    from ansible.module_utils.plumbline.controller.variables import Variables
 except ImportError as error:
     # The first of our plugins to be asked for anything: what is wrong with the others shows here.
     raise AnsibleActionFail(
@@ -60,29 +80,66 @@ except ImportError as error:
         " or set ANSIBLE_CALLBACK_PLUGINS to the project's plugins/callback; and `make setup` installs what the controller needs." % error
     ) from error
 
-# What layouts need is read off the first node: roles read it on every node, and give the same to each.
-SERVING = ("vllm_serve_layouts", "vllm_serve_runtime", "vllm_serve_image", "vllm_serve_image_pull")
+CHECKS = ["inventory", "variables", "tags", "controller"]
 
 
 class ActionModule(ControllerAction):
     """The action behind ``preflight_check:``."""
 
     ARGUMENTS = {
+        "checks": {"type": "list", "elements": "str", "choices": CHECKS, "default": CHECKS},
         "expected_nodes": {"type": "int", "default": 0},
         "packages": {"type": "list", "elements": "str", "default": []},
     }
 
     def answer(self, arguments, task_vars):
         """Check, and fail with all problems."""
-        names, hostvars = task_vars["groups"].get("nodes") or [], task_vars["hostvars"]
-        nodes = preflight.nodes_of(names, hostvars)
-        # Without a node the variables of the command line are still there.
-        variables = hostvars[names[0]] if names else task_vars
-        given = {name: variables[name] for name in SERVING if name in variables}
-        found = preflight.problems(nodes, arguments["expected_nodes"], given, arguments["packages"], sys.executable)
-        found += preflight.removed_variables({name for node in names for name in hostvars[node]} | set(task_vars))
-        result = {"changed": False, "problems": found, "nodes": len(nodes)}
+        names = task_vars["groups"].get("nodes") or []
+        hosts = self._variables(names, task_vars)
+        values = Variables(self._templar, self._loader or DataLoader(), names, hosts)
+        found = []
+        if "inventory" in arguments["checks"]:
+            expected = arguments["expected_nodes"] or values.number("preflight_expected_nodes")
+            nodes = preflight.nodes_of(names, task_vars["hostvars"])
+            found += preflight.inventory_problems(nodes, expected, task_vars["groups"])
+        if "variables" in arguments["checks"]:
+            found += values.problems()
+        if "tags" in arguments["checks"]:
+            found += self._unknown_tags(task_vars)
+        if "controller" in arguments["checks"]:
+            packages = dict.fromkeys(arguments["packages"] + values.texts("preflight_packages"))
+            found += preflight.package_problems(packages, sys.executable)
+        if "variables" in arguments["checks"]:
+            found += preflight.removed_variables({name for variables in hosts.values() for name in variables})
+        result = {"changed": False, "problems": found, "nodes": len(names)}
         if found:
             count = "1 problem" if len(found) == 1 else "%d problems" % len(found)
             result.update(failed=True, msg="%s before anything was touched:\n- %s" % (count, "\n- ".join(found)))
         return result
+
+    def _variables(self, names, task_vars):
+        """Return the variables of every node, and of the host that this runs for, without any template resolved."""
+        hostvars = task_vars["hostvars"]
+        manager = getattr(hostvars, "_variable_manager", None)
+        found = {}
+        for name in names:
+            if manager:
+                # As for a task of this play: hostvars know no variables of plays.
+                host = hostvars._inventory.get_host(name)
+                found[name] = manager.get_vars(play=self._task.get_play(), host=host, include_hostvars=False)
+            else:
+                found[name] = dict(hostvars[name])
+        # Without a node the variables of the command line are still there.
+        found.setdefault(task_vars.get("inventory_hostname", "localhost"), task_vars)
+        return found
+
+    def _unknown_tags(self, task_vars):
+        """Return a sentence for each tag of the command line that no task has; the playbooks are read for it only if there is one."""
+        asked, skipped = ([str(tag) for tag in context.CLIARGS.get(key) or ()] for key in ("tags", "skip_tags"))
+        paths = context.CLIARGS.get("args") or ()
+        manager = getattr(task_vars["hostvars"], "_variable_manager", None)
+        known = tags.written()
+        if not manager or not (set(asked) | set(skipped)) - known - tags.SPECIAL:
+            return []
+        plays = [play for path in paths for play in Playbook.load(path, variable_manager=manager, loader=self._loader).get_plays()]
+        return tags.unknown(asked, skipped, known | tags.of_plays(plays), tags.is_ours(paths))

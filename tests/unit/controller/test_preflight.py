@@ -132,6 +132,23 @@ def test_action_fails_with_every_problem():
     assert all(text in bad["msg"] for text in bad["problems"])
 
 
+def test_action_reads_what_the_nodes_say_of_their_number_and_of_packages():
+    """The role runs for localhost, where variables of the group nodes are not seen."""
+    bad = run_action("preflight_check", {"packages": ["json"]}, given(NODES, preflight_expected_nodes="4", preflight_packages=["no_such"]))
+    assert len(bad["problems"]) == 2
+    assert "preflight_expected_nodes is 4" in bad["problems"][0] and "lacks no_such:" in bad["problems"][1]
+    assert run_action("preflight_check", {"expected_nodes": 3}, given(NODES, preflight_expected_nodes=4))["problems"] == []
+    assert run_action("preflight_check", {"checks": ["variables"]}, given(NODES, preflight_expected_nodes=4))["problems"] == []
+
+
+def test_null_in_layouts_is_a_sentence():
+    assert preflight.layout_problems(None, 3) == [
+        "vllm_serve_layouts is null (nothing after the colon), expected a list of layouts; [] serves none"
+    ]
+    (said,) = preflight.layout_problems([GOOD, None], 3)
+    assert said == "vllm_serve_layouts[1] is null (nothing after the dash), expected a mapping with name, tp, pp, nodes, executor"
+
+
 def test_action_reads_addresses_and_the_image_off_the_nodes():
     twins = [NODES[0], dict(NODES[1], address=NODES[0]["address"])]
     bad = run_action("preflight_check", {}, given(twins, vllm_serve_runtime="docker"))

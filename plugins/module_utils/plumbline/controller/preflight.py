@@ -15,11 +15,19 @@ REQUIRED_KEYS = ("name", "tp", "pp", "nodes", "executor")
 NAME = re.compile(r"[a-z0-9_]+")
 
 
-def inventory_problems(nodes, expected=0):
-    """Check the group ``nodes``: ``[{"name", "address", "port"}]``; ``expected`` 0 accepts any number but none."""
+def inventory_problems(nodes, expected=0, groups=None):
+    """Check the group ``nodes``: ``[{"name", "address", "port"}]``; ``expected`` 0 accepts any number but none.
+
+    ``groups`` are the inventory's, ``{group: hosts}``: where none is called nodes, those that there are are told.
+    """
     if not nodes:
-        return ["the inventory group 'nodes' is empty: the lab is not up (make lab), or give your own inventory (-i inventory/azure)"]
+        return [_no_nodes(groups or {})]
     found = []
+    if any(node["name"] == "localhost" for node in nodes):
+        found.append(
+            "a node is called localhost, which Ansible and the report take for the controller: give it another name, with"
+            " ansible_connection: local where it is this machine (inventory/local/hosts.yml)"
+        )
     if expected and len(nodes) != expected:
         text = "the inventory group 'nodes' has %d nodes (%s), preflight_expected_nodes is %d" % (
             len(nodes),
@@ -46,16 +54,36 @@ def inventory_problems(nodes, expected=0):
     return found
 
 
+def _no_nodes(groups):
+    """Return what is wrong with an inventory that has no node, with the hosts that it has in other groups."""
+    text = "the inventory group 'nodes' is empty: the lab is not up (make lab), or give your own inventory (-i inventory/azure)"
+    others = {name: hosts for name, hosts in sorted(groups.items()) if hosts and name not in ("all", "nodes")}
+    if not others:
+        return text
+    named = ["%s (%s%s)" % (name, ", ".join(hosts[:4]), ", …" if len(hosts) > 4 else "") for name, hosts in others.items()]
+    return "%s. The inventory has hosts in %s: call their group 'nodes', or make it one of its children" % (text, ", ".join(named[:8]))
+
+
+def _kind(value):
+    """Return the name of a value's plain type; Ansible's own types of texts and lists carry names that nobody knows."""
+    return next((kind.__name__ for kind in (bool, int, float, str, list, dict) if isinstance(value, kind)), type(value).__name__)
+
+
 def layout_problems(layouts, node_count):
     """Check ``vllm_serve_layouts`` against the number of nodes in the inventory (0: unknown, not compared)."""
+    if layouts is None:
+        return ["vllm_serve_layouts is null (nothing after the colon), expected a list of layouts; [] serves none"]
     if not isinstance(layouts, list):
-        return ["vllm_serve_layouts is %s, expected a list of layouts" % type(layouts).__name__]
+        return ["vllm_serve_layouts is %s, expected a list of layouts" % _kind(layouts)]
     found = []
     names = {}
     for index, layout in enumerate(layouts):
         where = "vllm_serve_layouts[%d]" % index
+        if layout is None:
+            found.append("%s is null (nothing after the dash), expected a mapping with %s" % (where, ", ".join(REQUIRED_KEYS)))
+            continue
         if not isinstance(layout, dict):
-            found.append("%s is %s, expected a mapping with %s" % (where, type(layout).__name__, ", ".join(REQUIRED_KEYS)))
+            found.append("%s is %s, expected a mapping with %s" % (where, _kind(layout), ", ".join(REQUIRED_KEYS)))
             continue
         name = layout.get("name")
         if name is not None:
@@ -172,16 +200,13 @@ def nodes_of(names, hostvars):
     return found
 
 
-def problems(nodes, expected, variables, packages, python):
-    """Return every problem as a sentence; ``variables`` are those of the first node, as far as roles of serving read them."""
-    found = inventory_problems(nodes, expected)
-    found += layout_problems(variables.get("vllm_serve_layouts") or [], len(nodes))
-    found += image_problems(
+def serving_problems(variables, node_count):
+    """Return what is wrong with what one node was given of ``vllm_serve_layouts``, ``vllm_serve_runtime`` and the image."""
+    return layout_problems(variables.get("vllm_serve_layouts", []), node_count) + image_problems(
         variables.get("vllm_serve_runtime") or "host",
         variables.get("vllm_serve_image") or "",
         variables.get("vllm_serve_image_pull") or "missing",
     )
-    return found + package_problems(packages, python)
 
 
 # Variables that are gone, and what takes their place. An old inventory must not lose a threshold without a word.

@@ -9,7 +9,7 @@ counts as ``incomplete``; ``skipped`` is neutral.
 from __future__ import annotations
 
 from ...core.fact import PASSING, STATUSES, first_reason, headline, reason, sentence, worst
-from .records.asked import asked
+from .records.asked import asked, lacking
 from .records.entries import entry_reasons, entry_status, missed, shared_by
 from .records.reading import get, texts
 
@@ -35,6 +35,9 @@ MEASURING = ("health", "clock")
 LOOK = "Read the task's message under Incidents, put it right, and run the playbook again."
 REACH = "Check power, network and sshd: `ansible <node> -m ansible.builtin.ping`; then run the playbook again."
 
+
+# Verdicts that one layout names of those that kept its nodes away; the table of nodes has all.
+KEPT_AWAY_SHOWN = 3
 
 NO_REASON = "no reason was recorded"
 
@@ -222,6 +225,10 @@ def _layout(data, layout):
 def _layout_missing(data, layout, status):
     again = "See the incidents of this run and server.log on the head node, then run the playbook again."
     if not any(status.values()):
+        lack = lacking(data, layout["name"])
+        if lack:
+            yield "startup", _not_started(data, *lack)
+            return
         yield "startup", reason("evidence", "incomplete", "asked for, and left no fact", "a startup fact", again)
         return
     if status["startup"] is None:
@@ -242,6 +249,31 @@ def _layout_missing(data, layout, status):
                     "Check `ray status` on the head node and that every node joined before the server started.",
                 ),
             )
+
+
+def _not_started(data, needed, missing, excluded):
+    """Return the reason of a layout that had too few nodes: which verdict kept which node away."""
+    bad = [(host, item) for host in excluded for item in _worst_by_phase(_node(data, host))]
+    told = ["%s by its %s: %s" % (host, item["phase"], sentence(item)) for host, item in bad[:KEPT_AWAY_SHOWN]]
+    told += ["and %d more" % (len(bad) - KEPT_AWAY_SHOWN)] if len(bad) > KEPT_AWAY_SHOWN else []
+    told = told or ["%s by its %s" % pair for pair in excluded.items()]
+    seen = "not started, %d of %d node(s) left" % (needed - missing, needed)
+    return reason(
+        "selection",
+        "incomplete",
+        "%s; kept away: %s" % (seen, "; ".join(told)) if told else "%s, and no node was kept away: there are too few" % seen,
+        "%d node(s) whose verdicts are neither failed nor incomplete" % needed,
+        next((item["remedy"] for _host, item in bad if item["remedy"]), "Put right what those verdicts name, and run the playbook again."),
+    )
+
+
+def _worst_by_phase(verdict):
+    """Return for each phase of a node that is failed or incomplete its worst reason."""
+    found = {}
+    for item in verdict["reasons"]:
+        if missed(item["status"]):
+            found.setdefault(item["phase"], item)
+    return list(found.values())
 
 
 def _not_its_own(entry):

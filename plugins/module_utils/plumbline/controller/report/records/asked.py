@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .reading import get, rows
+from .reading import get, rows, texts, whole
 
 # Roles whose incident shows that the run came to serving.
 SERVING_ROLES = {"vllm_serve", "serve_benchmark"}
@@ -35,3 +35,16 @@ def owed_layouts(data, served):
     if data["run"]["check"] or not (served or roles & SERVING_ROLES or asked(data, "bench", "serve")):
         return []
     return selected_layouts(data)
+
+
+def lacking(data, name):
+    """Return ``(needed, missing, excluded)`` of a layout that the selection could not give all its nodes, else None.
+
+    ``needed`` and ``missing`` are numbers of nodes, ``excluded`` is ``{node: why}`` of those that are out because of their verdicts.
+    """
+    excluded = get(data["selection"], "excluded")
+    for item in rows(get(data["selection"], "layouts")):
+        missing = whole(item.get("missing"))
+        if item.get("name") == name and missing:
+            return len(texts(item.get("nodes"))) + missing, missing, excluded if isinstance(excluded, dict) else {}
+    return None
