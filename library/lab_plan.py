@@ -166,8 +166,8 @@ def commands_lacking(params, on_machine):
     more = MACHINE_COMMANDS if on_machine else {} if params["cached"] else BUILD_COMMANDS
     wanted = dict(COMMANDS, **more)
     # A node on the machine's root finds what the machine's search path has, and the system's folders.
-    path = lab_machine.search_path(os.environ) if on_machine else None
-    absent = [name for name in sorted(wanted) if not shutil.which(name, path=path)]
+    where = {"path": lab_machine.search_path(os.environ)} if on_machine else {}
+    absent = [name for name in sorted(wanted) if not shutil.which(name, **where)]
     if not absent:
         return []
     packages = " ".join(sorted({wanted[name] for name in absent}))
@@ -229,13 +229,13 @@ def share_gpus(params, plan):
     return ([wrong] if wrong else []) + (lacks_for_gpus(params) if gpus else [])
 
 
-def lacks(params, on_machine, known):
+def lacks(params, on_machine=False, known=()):
     """Return ``(missing, disk kind)``; ``known`` is what is missing for a lab on the machine's root."""
     if os.geteuid() != 0:
         return ["root: you are uid %d; run again as root (for example with sudo)" % os.geteuid()], None
     absent = commands_lacking(params, on_machine)
     if absent:
-        return absent + known, None
+        return [*absent, *known], None
     missing = list(known)
     with tempfile.TemporaryDirectory(prefix="plumbline-probe-") as scratch:
         words = private("true")
