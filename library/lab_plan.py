@@ -229,14 +229,15 @@ def share_gpus(params, plan):
     return ([wrong] if wrong else []) + (lacks_for_gpus(params) if gpus else [])
 
 
-def lacks(params, on_machine=False, known=()):
-    """Return ``(missing, disk kind)``; ``known`` is what is missing for a lab on the machine's root."""
+def lacks(params, on_machine=False, known=(), shaped=True):
+    """Return ``(missing, disk kind)``; ``known`` is what is missing for a lab on the machine's root, ``shaped``: a link has a rate."""
     if os.geteuid() != 0:
         return ["root: you are uid %d; run again as root (for example with sudo)" % os.geteuid()], None
     absent = commands_lacking(params, on_machine)
     if absent:
         return [*absent, *known], None
     missing = list(known)
+    unshaped_hint = "; -e lab_link_rate=unlimited does without tbf" if shaped else ""
     with tempfile.TemporaryDirectory(prefix="plumbline-probe-") as scratch:
         words = private("true")
         if words:
@@ -257,8 +258,10 @@ def lacks(params, on_machine=False, known=()):
                     "an overlay of this machine's root: mount says: %s (set -e lab_gpus=none for nodes of their own root)" % words
                 )
         words = private("ip link add p0 type veth peer name p1; tc qdisc add dev p0 root " + " ".join(lab.tbf(10**9)))
+        if words and not shaped:
+            words = private("ip link add p0 type veth peer name p1")
         if words:
-            missing.append("veth links shaped with tbf: %s (modprobe veth sch_tbf, or a kernel with them)" % words)
+            missing.append("veth links shaped with tbf: %s (modprobe veth sch_tbf, or a kernel with them%s)" % (words, unshaped_hint))
         words = private("ip link add p0 type bridge")
         if words:
             missing.append("network bridges: %s (modprobe bridge, or a kernel with it)" % words)
@@ -321,7 +324,8 @@ def main():
         if set(params[key]) & set(":,\\\n"):
             module.fail_json(msg="lab_%s is %r: the overlay needs a path without : , and \\" % (key, params[key]))
     on_machine = plan["root"] == "machine"
-    missing, plan["disk"] = lacks(params, on_machine, wrong)
+    shaped = any(lab.parse_rate(node["link_rate"]) is not None for node in plan["nodes"])
+    missing, plan["disk"] = lacks(params, on_machine, wrong, shaped)
     if missing:
         if plan["gpus"]:
             missing.append("(for a lab without GPUs, whose nodes have a root and a vLLM for CPU of their own: -e lab_gpus=none)")

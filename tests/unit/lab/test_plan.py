@@ -55,6 +55,14 @@ def test_missing_kernel_features(capable, script, words):
     assert "no such" in message
 
 
+def test_links_without_a_rate_need_no_tbf(capable):
+    capable(refuses="tbf")
+    assert lab_plan.lacks(PARAMS, shaped=False) == ([], "loop")
+    assert "lab_link_rate=unlimited does without tbf" in lab_plan.lacks(PARAMS)[0][0]
+    capable(refuses="type veth")
+    assert lab_plan.lacks(PARAMS, shaped=False)[0][0].startswith("veth links")
+
+
 def test_no_namespaces(capable):
     capable(refuses="true")
     [message] = lab_plan.lacks(PARAMS)[0]

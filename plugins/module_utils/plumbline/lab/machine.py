@@ -29,6 +29,7 @@ Port 22
 HostKey /etc/ssh/lab_hostkey
 PidFile /run/sshd.pid
 PermitRootLogin prohibit-password
+AuthorizedKeysFile .ssh/authorized_keys /root/.ssh/authorized_keys
 PasswordAuthentication no
 StrictModes no
 UsePAM no
