@@ -222,8 +222,7 @@ class Node:
     def settings_of_machine_root(self):
         """Return what else a node on the machine's root cannot take over without a restart."""
         variables = lab_machine.environment(os.environ, self.want["name"])
-        needed = [path for key in ("PATH", "LD_LIBRARY_PATH") for path in variables.get(key, "").split(":") if path]
-        mounts = lab_machine.mounts(lab_host.read("/proc/self/mountinfo"), hidden_from_nodes(self.want["dir"]), needed)
+        mounts = lab_machine.mounts(lab_host.read("/proc/self/mountinfo"), hidden_from_nodes(self.want["dir"]))
         return {
             "gpus": [{"minor": int(gpu["minor"]), "uuid": gpu["uuid"]} for gpu in self.want["gpus"]],
             "environment": variables,

@@ -12,7 +12,7 @@ import shlex
 # Not files of the machine, or a node has its own.
 PSEUDO = {
     "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl", "hugetlbfs",
-    "mqueue", "nsfs", "proc", "pstore", "ramfs", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tmpfs", "tracefs",
+    "mqueue", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs",
 }  # fmt: skip
 OWN = ("/dev", "/proc", "/sys", "/run", "/tmp", "/var/run", "/var/lock")
 OWN_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/machine-id")
@@ -57,17 +57,17 @@ def below(path, folder):
     return (path.rstrip("/") + "/").startswith(folder.rstrip("/") + "/")
 
 
-def mounts(text, hidden, needed=()):
+def mounts(text, hidden):
     """Return ``[(kind, mount point)]`` to bring into a node, parents first: ``bind`` (read-only) or ``overlay``.
 
-    ``hidden`` are the lab's own folders; ``needed`` are paths of programs and libraries: a tmpfs that holds one comes along too.
+    ``hidden`` are the lab's own folders. A tmpfs comes along too where a node has none of its own: it may hold programs or a model.
     """
     found = []
     for point, kind in parse_mounts(text):
         own = [point == "/", point in OWN_FILES, *(below(point, folder) for folder in (*OWN, *hidden))]
         if any(own) or any(word in point for word in "\n\t"):
             continue
-        if kind in PSEUDO and not (kind in ("tmpfs", "ramfs") and any(below(path, point) for path in needed)):
+        if kind in PSEUDO:
             continue
         item = ("overlay" if point in WRITTEN else "bind", point)
         if item not in found:
