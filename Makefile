@@ -24,7 +24,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt scripts/setup.sh scripts/bootstra
 	scripts/setup.sh $(VENV)
 
 lab: setup
-	ansible-playbook playbooks/lab_up.yml
+	ansible-playbook playbooks/lab_up.yml -e lab_gpus=none
 
 lab-down: setup
 	ansible-playbook playbooks/lab_down.yml

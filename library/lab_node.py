@@ -55,8 +55,20 @@ options:
     description: File with the public key that may log in as root.
     type: path
   rootfs:
-    description: The shared root filesystem.
+    description:
+      - The shared root filesystem. V(/) is the machine's own; what is mounted below it comes along read-only, and the
+        environment of the process that runs this (PATH, libraries, NCCL's variables) reaches all that runs in the node,
+        which has no CAP_MKNOD.
     type: path
+  gpus:
+    description: The node's GPUs, C(minor) and C(uuid) of each; it gets their device files and no other GPU's. Only with O(rootfs=/).
+    type: list
+    elements: dict
+    default: []
+  sshd:
+    description: Path of the machine's sshd, for O(rootfs=/).
+    type: path
+    default: /usr/sbin/sshd
   env:
     description: The shared vLLM environment, mounted read-only at /opt/plumbline/vllm; empty for none.
     type: str
@@ -143,7 +155,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core.files import write_atomically
 from ansible.module_utils.plumbline.lab import cgroups as lab_cgroups
 from ansible.module_utils.plumbline.lab import engine as lab_engine
+from ansible.module_utils.plumbline.lab import gpus as lab_gpus
 from ansible.module_utils.plumbline.lab import host as lab_host
+from ansible.module_utils.plumbline.lab import machine as lab_machine
 from ansible.module_utils.plumbline.lab import plan as lab
 from ansible.module_utils.plumbline.lab import store as lab_store
 from ansible.module_utils.plumbline.machine import net
@@ -161,6 +175,12 @@ def answers(address, seconds):
             return False
 
     return lab_host.wait_until(greets, seconds)
+
+
+def hidden_from_nodes(lab_dir):
+    """Return the folders of the machine that no node on its root may see: this lab's, and those of the labs beside it."""
+    parent = os.path.dirname(lab_dir.rstrip("/"))
+    return [parent if os.path.basename(parent) == "plumbline-lab" else lab_dir.rstrip("/")]
 
 
 def digest(folder):
@@ -183,6 +203,7 @@ class Node:
         self.want = params
         self.dir = os.path.join(params["dir"], "nodes", params["name"])
         self.done = []
+        self.machine_root = params["rootfs"] == "/"
 
     def path(self, name):
         """Return the path of a file in the node's folder."""
@@ -194,7 +215,21 @@ class Node:
             script = handle.read()
         keys = ("address", "prefix", "gateway", "rootfs", "env", "disk", "shm_size", "image")
         wanted = {key: self.want[key] for key in keys}
+        if self.machine_root:
+            wanted.update(self.settings_of_machine_root())
         return dict(wanted, engine=digest(self.want["engine"]), disk_size=lab.parse_size(self.want["disk_size"]), init=script)
+
+    def settings_of_machine_root(self):
+        """Return what else a node on the machine's root cannot take over without a restart."""
+        variables = lab_machine.environment(os.environ, self.want["name"])
+        mounts = lab_machine.mounts(lab_host.read("/proc/self/mountinfo"), hidden_from_nodes(self.want["dir"]))
+        return {
+            "gpus": [{"minor": int(gpu["minor"]), "uuid": gpu["uuid"]} for gpu in self.want["gpus"]],
+            "environment": variables,
+            "sshd": self.want["sshd"],
+            # Lists, as JSON reads them back; a mount that is gone or hidden by another is nothing to bring.
+            "mounts": [list(item) for item in mounts if os.path.exists(item[1])],
+        }
 
     def present(self, check_mode):
         """Make it so, or note what there is to do."""
@@ -246,6 +281,10 @@ class Node:
             lab_host.call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", self.path("hostkey"))
         write_atomically(self.path("hosts"), self.hosts_text())
         write_atomically(self.path("authorized_keys"), lab_host.read(self.want["authorized_key"]))
+        if self.machine_root:
+            write_atomically(self.path("mounts"), "".join("%s\t%s\n" % tuple(item) for item in wanted["mounts"]))
+            write_atomically(self.path("sshd_config"), lab_machine.sshd_config(wanted["environment"]))
+            write_atomically(self.path("environment"), lab_machine.exports(wanted["environment"]))
         self.spawn(wanted)
         write_atomically(self.path("node.json"), json.dumps(wanted))
 
@@ -281,7 +320,15 @@ class Node:
             "NODE_ENGINE": self.want["engine"],
             "NODE_IMAGE": wanted["image"],
             "NODE_CGROUP": lab_cgroups.PREFIX + self.want["link"],
+            "NODE_DEVICES": "",
+            "NODE_SSHD": "",
+            "NODE_HIDDEN": "",
         }
+        if self.machine_root:
+            minors = [gpu["minor"] for gpu in wanted["gpus"]]
+            env["NODE_DEVICES"] = " ".join(lab_gpus.device_files(minors)) if minors else ""
+            env["NODE_HIDDEN"] = "\n".join(hidden_from_nodes(self.want["dir"]))
+            env["NODE_SSHD"] = wanted["sshd"]
         argv = ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--propagation", "private"]
         with open(self.path("init.log"), "wb") as log:
             child = subprocess.Popen(
@@ -299,7 +346,9 @@ class Node:
             raise lab_host.HostError(self.failure("did not start"))
         self.connect(pid)
         if not answers(self.want["address"], self.want["timeout"]):
-            raise lab_host.HostError(self.failure("has no sshd answering after %d s" % self.want["timeout"]))
+            raise lab_host.HostError(self.failure("has no sshd answering after %d s" % self.want["timeout"], pid))
+        if self.machine_root and wanted["gpus"]:
+            self.check_gpus(pid, wanted)
         lacks = self.engine_lacks(pid, self.want["timeout"])
         if lacks:
             log = lab_host.read("/proc/%d/root/var/log/dockerd.log" % pid).strip().splitlines()
@@ -309,10 +358,38 @@ class Node:
                 % (self.want["name"], lacks, self.want["timeout"], words)
             )
 
-    def failure(self, what):
-        """Return a sentence with the last words of the node's start."""
+    def check_gpus(self, pid, wanted):
+        """Raise :class:`HostError` unless the node's own nvidia-smi lists its GPUs and no other."""
+        variables = ["%s=%s" % pair for pair in wanted["environment"].items()]
+        inside = ["nsenter", "--mount", "--uts", "--ipc", "--net", "--pid", "--target", str(pid)]
+        drop = ["setpriv", "--bounding-set=-mknod", "--inh-caps=-mknod"]
+        done = lab_host.call(*inside, "env", "-i", *variables, "HOME=/root", *drop, "nvidia-smi", "-L", check=False)
+        seen = {gpu["uuid"] for gpu in lab_gpus.parse_list(done.stdout)}
+        expected = {gpu["uuid"] for gpu in wanted["gpus"]}
+        if seen != expected:
+            raise lab_host.HostError(
+                self.failure(
+                    "sees the GPUs %s, expected %s; nvidia-smi -L ended with %d in it: %s; its device files: %s"
+                    % (
+                        ", ".join(sorted(seen)) or "none",
+                        ", ".join(sorted(expected)),
+                        done.returncode,
+                        lab_host.last_words(done, 8) or "nothing",
+                        ", ".join(sorted(name for name in os.listdir("/proc/%d/root/dev" % pid) if name.startswith("nvidia"))) or "none",
+                    ),
+                    pid,
+                )
+            )
+
+    def failure(self, what, pid=None):
+        """Return a sentence with the last words of the node's start, and of its sshd where it got that far."""
         words = lab_host.read(self.path("init.log")).strip()[-1500:] or "nothing"
-        return "node %s %s; it said: %s (%s)" % (self.want["name"], what, words, self.path("init.log"))
+        text = "node %s %s; it said: %s (%s)" % (self.want["name"], what, words, self.path("init.log"))
+        if pid:
+            log = lab_host.read("/proc/%d/root/var/log/sshd.log" % pid).strip()[-800:] or "nothing"
+            running = "runs" if lab_host.pid1(self.dir) else "has ended"
+            text += "; its first process %s; its /var/log/sshd.log ends with: %s" % (running, log)
+        return text
 
     def connect(self, pid):
         """Give the node its link, address and route."""
@@ -391,6 +468,8 @@ def main():
             "hosts": {"type": "list", "elements": "dict", "default": []},
             "authorized_key": {"type": "path", "no_log": False},
             "rootfs": {"type": "path"},
+            "gpus": {"type": "list", "elements": "dict", "default": []},
+            "sshd": {"type": "path", "default": "/usr/sbin/sshd"},
             "env": {"type": "str", "default": ""},
             "disk": {"type": "str", "choices": ["loop", "tmpfs"], "default": "loop"},
             "disk_size": {"type": "str", "default": "6G"},

@@ -58,6 +58,31 @@ options:
     description: True when root filesystem and environment are in the cache, so that building tools are not needed.
     type: bool
     default: false
+  gpus:
+    description:
+      - How many of the machine's GPUs the nodes share, as even as it goes; V(auto) for all that C(nvidia-smi -L) lists, V(none).
+      - A node without a share is an error.
+    type: str
+    default: none
+  root:
+    description: >-
+      The nodes' lower layer, V(machine) for this machine's own root, V(built) for a root filesystem of their own; V(auto) takes the
+      machine's where the nodes have GPUs, because it has the driver.
+    type: str
+    choices: [auto, machine, built]
+    default: auto
+  gpu_env:
+    description: The machine's own serving environment, a folder with C(bin/vllm), which nodes with GPUs use.
+    type: path
+    default: /opt/vllm
+  sshd:
+    description: The machine's sshd, for nodes on its root; empty takes the one on PATH or in the system's folders.
+    type: str
+    default: ""
+  shm_size:
+    description: Size of each node's /dev/shm; V(auto) for 16G where nodes have GPUs, else 4G.
+    type: str
+    default: auto
   link_check:
     description: Whether to check that no other interface uses the subnet.
     type: bool
@@ -81,7 +106,9 @@ RETURN = r"""
 plan:
   description: >-
     bridge, controller, prefix, subnet, disk, surplus, docker (whether nodes get an engine), docker_lacks (why this machine
-    cannot carry one, null when it can or was not asked) and nodes (name, index, address, link, link_rate).
+    cannot carry one, null when it can or was not asked), root (V(machine) or V(built)), gpus (how many are shared), gpus_least
+    (the least that a node has), sshd and python (paths of the machine's, for nodes on its root), shm_size, and nodes (name, index,
+    address, link, link_rate, gpus with index, name, uuid, bus_id and minor of each).
   returned: success
   type: dict
 missing:
@@ -92,11 +119,14 @@ missing:
 
 import os
 import shutil
+import sys
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.lab import cgroups as lab_cgroups
+from ansible.module_utils.plumbline.lab import gpus as lab_gpus
 from ansible.module_utils.plumbline.lab import host as lab_host
+from ansible.module_utils.plumbline.lab import machine as lab_machine
 from ansible.module_utils.plumbline.lab import plan as lab
 
 # command -> Debian package
@@ -112,6 +142,12 @@ COMMANDS = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
 }
+# What nodes on the machine's root run; sshd is looked for beside them.
+MACHINE_COMMANDS = {"setpriv": "util-linux", "rsync": "rsync", "md5sum": "coreutils"}
+BRING = (
+    " (where no package can be installed: unpack its files, `dpkg -x <package>.deb <folder>`, into / or into a folder that PATH and"
+    " LD_LIBRARY_PATH name; not below /tmp or /run, where nodes have folders of their own)"
+)
 BUILD_COMMANDS = {"debootstrap": "debootstrap", "chroot": "coreutils"}
 
 
@@ -125,29 +161,107 @@ def private(script, **env):
     return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["exit %d" % done.returncode])[-1]
 
 
-def lacks(params):
-    """Return ``(missing, disk kind)``."""
+def commands_lacking(params, on_machine):
+    """Return what commands are missing, as sentences with the packages that have them."""
+    more = MACHINE_COMMANDS if on_machine else {} if params["cached"] else BUILD_COMMANDS
+    wanted = dict(COMMANDS, **more)
+    # A node on the machine's root finds what the machine's search path has, and the system's folders.
+    where = {"path": lab_machine.search_path(os.environ)} if on_machine else {}
+    absent = [name for name in sorted(wanted) if not shutil.which(name, **where)]
+    if not absent:
+        return []
+    packages = " ".join(sorted({wanted[name] for name in absent}))
+    return ["commands %s: apt-get install %s%s" % (", ".join(absent), packages, BRING if on_machine else "")]
+
+
+def find_sshd(params):
+    """Return ``(path, None)`` of an sshd that a node on the machine's root can run, or ``(None, what is wrong)``."""
+    path = params["sshd"] or shutil.which("sshd", path=lab_machine.search_path(os.environ))
+    if not path:
+        return None, "command sshd: apt-get install openssh-server" + BRING
+    if not os.access(path, os.X_OK):
+        return None, "lab_sshd is %s, which is no program: expected the path of sshd" % path
+    own = lab_machine.visible(path, [params["dir"]])
+    if own:
+        return None, "sshd is %s, but nodes have a %s of their own: move it elsewhere, such as /opt/lab" % (path, own)
+    # It prints its version, or its usage with the version, unless a library is missing.
+    done = lab_host.call(path, "-V", check=False)
+    if "OpenSSH" not in done.stdout + done.stderr:
+        words = lab_host.last_words(done, 3) or "nothing"
+        return None, "a working sshd: `%s -V` ended with %d and said: %s: bring what it lacks%s" % (path, done.returncode, words, BRING)
+    return path, None
+
+
+def lacks_for_gpus(params):
+    """Return what a machine with GPUs lacks for nodes that serve with them, as sentences."""
+    program = os.path.join(params["gpu_env"], "bin", "vllm")
+    if not os.access(program, os.X_OK):
+        return [
+            "the serving environment: there is no program %s; bring vLLM for this machine's GPUs (with Ray for its layouts) and set"
+            " lab_gpu_env to its folder" % program
+        ]
+    own = lab_machine.visible(program, [params["dir"]])
+    if own:
+        return ["the serving environment: %s is in %s, and nodes have a folder of their own there; move it elsewhere" % (program, own)]
+    return []
+
+
+def share_gpus(params, plan):
+    """Put GPUs, root, sshd, Python and the size of /dev/shm into the plan; return what is missing for them. Raises :class:`LabError`."""
+    gpus = [] if params["gpus"].lower() in ("none", "0") else lab_gpus.of_machine()
+    gpus = gpus[: lab_gpus.wanted(params["gpus"], len(gpus))]
+    given = lab_gpus.shares(gpus, len(plan["nodes"])) if gpus else [[] for _node in plan["nodes"]]
+    for node, share in zip(plan["nodes"], given):  # noqa: B905 - Python 3.9 has no strict
+        node["gpus"] = share
+    if gpus and params["root"] == "built":
+        raise lab.LabError("lab_root is built, but nodes with GPUs need the driver of this machine's root: expected auto or machine")
+    on_machine = params["root"] == "machine" or bool(gpus)
+    if on_machine and params["docker"] == "true":
+        raise lab.LabError("lab_docker is true, but nodes on this machine's root have no Docker engine: expected auto or false")
+    shm_size = params["shm_size"] if params["shm_size"] != "auto" else "16G" if gpus else "4G"
+    lab.parse_size(shm_size)
+    python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else shutil.which("python3") or sys.executable
+    plan.update(root="machine" if on_machine else "built", gpus=len(gpus), gpus_least=min(len(share) for share in given))
+    plan.update(shm_size=shm_size, sshd=None, python=python if on_machine else "/usr/bin/python3")
+    if not on_machine:
+        return []
+    plan["sshd"], wrong = find_sshd(params)
+    return ([wrong] if wrong else []) + (lacks_for_gpus(params) if gpus else [])
+
+
+def lacks(params, on_machine=False, known=(), shaped=True):
+    """Return ``(missing, disk kind)``; ``known`` is what is missing for a lab on the machine's root, ``shaped``: a link has a rate."""
     if os.geteuid() != 0:
         return ["root: you are uid %d; run again as root (for example with sudo)" % os.geteuid()], None
-    wanted = dict(COMMANDS, **({} if params["cached"] else BUILD_COMMANDS))
-    absent = [name for name in sorted(wanted) if not shutil.which(name)]
+    absent = commands_lacking(params, on_machine)
     if absent:
-        packages = " ".join(sorted({wanted[name] for name in absent}))
-        return ["commands %s: apt-get install %s" % (", ".join(absent), packages)], None
-    missing = []
+        return [*absent, *known], None
+    missing = list(known)
+    unshaped_hint = "; -e lab_link_rate=unlimited does without tbf" if shaped else ""
     with tempfile.TemporaryDirectory(prefix="plumbline-probe-") as scratch:
         words = private("true")
         if words:
-            return ["network and mount namespaces: unshare says: %s" % words], None
+            return ["network and mount namespaces: unshare says: %s" % words, *known], None
         words = private(
             'mount -t tmpfs tmpfs "$D"; cd "$D"; mkdir l u w m; mount -t overlay -o lowerdir=l,upperdir=u,workdir=w o m',
             D=scratch,
         )
         if words:
             missing.append("the overlay file system: mount says: %s (modprobe overlay, or a kernel with it)" % words)
+        if on_machine and not words:
+            words = private(
+                'mount -t tmpfs tmpfs "$D"; cd "$D"; mkdir u w m; mount -t overlay -o lowerdir=/,upperdir=u,workdir=w o m; [ -d m/usr ]',
+                D=scratch,
+            )
+            if words:
+                missing.append(
+                    "an overlay of this machine's root: mount says: %s (set -e lab_gpus=none for nodes of their own root)" % words
+                )
         words = private("ip link add p0 type veth peer name p1; tc qdisc add dev p0 root " + " ".join(lab.tbf(10**9)))
+        if words and not shaped:
+            words = private("ip link add p0 type veth peer name p1")
         if words:
-            missing.append("veth links shaped with tbf: %s (modprobe veth sch_tbf, or a kernel with them)" % words)
+            missing.append("veth links shaped with tbf: %s (modprobe veth sch_tbf, or a kernel with them%s)" % (words, unshaped_hint))
         words = private("ip link add p0 type bridge")
         if words:
             missing.append("network bridges: %s (modprobe bridge, or a kernel with it)" % words)
@@ -163,7 +277,7 @@ def lacks(params):
     words = lab_cgroups.lacks() if params["docker"] == "true" else None
     if words:
         missing.append("cgroups for the nodes' Docker engines: %s (mount them, or set lab_docker: false)" % words)
-    if params["need_bytes"]:
+    if params["need_bytes"] and not on_machine:
         folder = params["cache_dir"]
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
@@ -191,6 +305,11 @@ def main():
             "disk": {"type": "str", "choices": ["auto", "loop", "tmpfs"], "default": "auto"},
             "docker": {"type": "str", "choices": ["auto", "true", "false"], "default": "auto"},
             "cached": {"type": "bool", "default": False},
+            "gpus": {"type": "str", "default": "none"},
+            "root": {"type": "str", "choices": ["auto", "machine", "built"], "default": "auto"},
+            "gpu_env": {"type": "path", "default": "/opt/vllm"},
+            "sshd": {"type": "str", "default": ""},
+            "shm_size": {"type": "str", "default": "auto"},
             "link_check": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
@@ -198,13 +317,18 @@ def main():
     params = module.params
     try:
         plan = lab.plan(params["name"], params["nodes"], params["subnet"], params["link_rate"], params["link_rates"])
-    except lab.LabError as error:
+        wrong = share_gpus(params, plan)
+    except (lab.LabError, lab_host.HostError) as error:
         module.fail_json(msg=str(error))
     for key in ("dir", "cache_dir"):
         if set(params[key]) & set(":,\\\n"):
             module.fail_json(msg="lab_%s is %r: the overlay needs a path without : , and \\" % (key, params[key]))
-    missing, plan["disk"] = lacks(params)
+    on_machine = plan["root"] == "machine"
+    shaped = any(lab.parse_rate(node["link_rate"]) is not None for node in plan["nodes"])
+    missing, plan["disk"] = lacks(params, on_machine, wrong, shaped)
     if missing:
+        if plan["gpus"]:
+            missing.append("(for a lab without GPUs, whose nodes have a root and a vLLM for CPU of their own: -e lab_gpus=none)")
         module.fail_json(msg=lab.explain(missing), missing=missing)
     if params["link_check"]:
         taken = lab.overlaps(plan["subnet"], lab_host.json_of("ip", "-j", "-4", "address"), plan["bridge"])
@@ -214,6 +338,8 @@ def main():
                 % (plan["subnet"], "; ".join(taken))
             )
     plan["docker_lacks"] = lab_cgroups.lacks() if params["docker"] == "auto" else None
+    if on_machine and params["docker"] == "auto":
+        plan["docker_lacks"] = "nodes on this machine's root have no engine of their own"
     plan["docker"] = params["docker"] != "false" and plan["docker_lacks"] is None
     present = {os.path.basename(folder) for folder in lab_host.nodes_of(params["dir"])}
     plan["surplus"] = sorted(present - {node["name"] for node in plan["nodes"]})

@@ -65,7 +65,12 @@ class Lab:
         self.localhost = folder / "localhost"
         self.localhost.write_text("localhost ansible_connection=local\n")
         self.variables = dict(
-            variables, lab_name=name, lab_subnet=subnet, lab_nodes=nodes, lab_inventory_file=str(self.inventory / "hosts.yml")
+            variables,
+            lab_name=name,
+            lab_subnet=subnet,
+            lab_nodes=nodes,
+            lab_inventory_file=str(self.inventory / "hosts.yml"),
+            lab_gpus="none",
         )
         self._count = 0
 

@@ -38,7 +38,7 @@ class Play:
             playbook="playbooks/" + playbook,
             inventory="localhost ansible_connection=local\n",
             cmdline=" ".join(arguments) or None,
-            extravars={"lab_name": NAME, "lab_subnet": SUBNET, "lab_nodes": 2, **variables},
+            extravars={"lab_name": NAME, "lab_subnet": SUBNET, "lab_nodes": 2, "lab_gpus": "none", **variables},
             envvars={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
             quiet=True,
         )

@@ -35,7 +35,7 @@ SOURCES = [path for path in files("*.py", "*.yml", "*.j2", "*.json", "*.sh") if 
 TOP = "docs|inventory|library|playbooks|plugins|roles|scripts|tests|module_utils"
 PATH = re.compile(r"(?<![\w/.~}-])(?:%s)/[\w<>*{}/.-]*[\w<>*}/]" % TOP)
 # What a user makes, and what a run or a lab writes.
-MADE = re.compile(r"^inventory/(mine|lab/hosts\.yml)\b")
+MADE = re.compile(r"^inventory/(mine|lab(?:_gpu)?/hosts\.yml)\b")
 # One name of a file in backticks, with or without folders.
 CODE = re.compile(r"`([\w<>*./-]+\.(?:py|yml|j2|sh|md|json)|(?:[\w<>*.-]+/)+)`")
 # Names that pages use for what a run writes, or for what belongs to others.
