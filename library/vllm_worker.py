@@ -55,7 +55,7 @@ log: {description: Path of the log on the node., type: str, returned: always}
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.serving.cause import told
 from ansible.module_utils.plumbline.serving.command import AddressUnknown, serve_argv
 from ansible.module_utils.plumbline.serving.launch import FIRST_MOMENTS_S, LaunchError, Program

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..core.fact import PASSING
 from ..serving.command import checked_layout, native, ranks_on
+from . import unreachable
 
 ALL_GPUS = [{"count": -1, "capabilities": [["gpu"]]}]
 
@@ -92,7 +93,7 @@ def prepared(results, layout_plan):
     """
     items = [item for result in results for item in (result or {}).get("results") or ()]
     problems = list(layout_plan["image_problems"])
-    problems += ["%s: %s" % (item.get("item", "a node"), item["msg"]) for item in items if "msg" in item]
+    problems += ["%s: %s" % (item.get("item", "a node"), unreachable.said(item)) for item in items if "msg" in item]
     reasons = [reason for item in items for reason in item.get("reasons") or ()]
     bad = [reason for reason in reasons if reason["status"] in ("failed", "incomplete")]
     return {"ready": not problems and not bad, "problems": problems, "reasons": reasons}
