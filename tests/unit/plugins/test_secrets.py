@@ -83,7 +83,9 @@ def playbook(folder, *arguments, **env):
 
 def leaks(text):
     """Return the secrets in a text; the short one only as a word."""
-    return [name for name, value in SECRETS.items() if value in text and (name != "short" or '"%s"' % value in text or "=%s" % value in text)]
+    return [
+        name for name, value in SECRETS.items() if value in text and (name != "short" or '"%s"' % value in text or "=%s" % value in text)
+    ]
 
 
 def test_the_most_verbose_output_holds_no_secret_and_still_says_what_was_given(made):

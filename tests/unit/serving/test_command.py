@@ -8,6 +8,7 @@ import pytest
 from ansible.module_utils.plumbline.serving.command import (
     AddressUnknown,
     checked_layout,
+    key_by_environment,
     node_environment,
     option,
     printable,
@@ -81,3 +82,14 @@ def test_a_layout_that_cannot_be_meant_is_a_sentence(change, said):
     assert checked_layout(sound)["name"] == "7" and checked_layout(sound)["tp"] == 2
     with pytest.raises(ValueError, match=said):
         checked_layout(dict(sound, **change))
+
+
+@pytest.mark.parametrize("given", [["--api-key", "K"], ["--api-key=K"], ["--api_key", "K"]])
+def test_a_key_is_not_on_the_command_line_where_every_user_sees_it(given):
+    argv, env = key_by_environment(["vllm", "serve", *given, "--port", "8000"], {"A": "1"})
+    assert argv == ["vllm", "serve", "--port", "8000"] and env == {"A": "1", "VLLM_API_KEY": "K"}
+
+
+def test_several_keys_and_none_stay_as_they_are():
+    for words in (["vllm", "serve", "--api-key", "K", "L"], ["vllm", "serve", "--api-key-file", "x"], ["sh", "-c", "true"]):
+        assert key_by_environment(words, None) == (words, {})

@@ -17,7 +17,13 @@ _AGAIN = "; then run the playbook again"
 # into both sentences, beside {host}, {target} (host and port for ssh) and {user}.
 CAUSES = (
     (
-        r"REMOTE HOST IDENTIFICATION HAS CHANGED.*?(?:Offending (?P<type>\S+) key in (?P<file>[^\n]+?):(?P<line>\d+))",
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED.*?Offending \S+ key in (?P<file>[^\n]+?):(?P<line>\d+)"
+        r".*?(?P<remove>ssh-keygen -f [^\n]+)",
+        "its host key is not the one that {file}, line {line}, holds for it",
+        "if the machine was made anew: {remove}; if it was not, find out who answers there before you connect",
+    ),
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED.*?Offending \S+ key in (?P<file>[^\n]+?):(?P<line>\d+)",
         "its host key is not the one that {file}, line {line}, holds for it",
         "if the machine was made anew: ssh-keygen -f {file} -R '{entry}'; if it was not, find out who answers there before you connect",
     ),
@@ -63,7 +69,7 @@ CAUSES = (
     ),
     (
         r"no matching (?P<what>[a-z ]+?) found\. Their offer: (?P<offer>[^\s]+)",
-        "its SSH server and this ssh share no {what}; it offers {offer}",
+        "its SSH server and this ssh share no {what}; it offers {offer:.80}",
         "bring its SSH server up to date, or allow one of these in ansible_ssh_common_args",
     ),
     (r"Connection refused", "nothing listens there for ssh", "start sshd on it, or set ansible_port and ansible_host to where it listens"),

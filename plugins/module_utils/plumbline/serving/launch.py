@@ -13,7 +13,7 @@ import time
 from ..core import processes
 from ..core.files import read_text
 from . import cause as failure
-from .command import node_environment, printable
+from .command import key_by_environment, node_environment, printable
 from .runtime import Runtime, RuntimeProblem
 
 # Wrong options and missing files end a program in its first moments.
@@ -32,7 +32,7 @@ class Program:
 
     def __init__(self, argv, env, address, log, container=""):
         """Complete ``env`` by what this node alone knows; raise ``command.AddressUnknown`` where it has not the ``address``."""
-        self.argv = list(argv)
+        self.argv, env = key_by_environment(argv, env)
         self.env = node_environment(env, address)
         self.log = log
         self.pid = None
