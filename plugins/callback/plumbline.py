@@ -31,8 +31,10 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from datetime import datetime, timezone
 
@@ -134,7 +136,7 @@ def started_without_config(argv, config=None, folders=None):
         return None
     if os.path.join(_ROOT, "plugins", "callback") in [os.path.realpath(folder) for folder in folders or ()]:
         return None
-    command = " ".join(shlex.quote(word) for word in [os.path.basename(argv[0]), *argv[1:]])
+    command = scrub_text(" ".join(shlex.quote(word) for word in [os.path.basename(argv[0]), *argv[1:]]))
     return (
         "the project's settings are not in use (Ansible read %s), so nothing was touched. Start it from %s, or from here with\n"
         "  ANSIBLE_CONFIG=%s %s" % (config or "no ansible.cfg", _ROOT, shlex.quote(ours), command)
@@ -203,6 +205,7 @@ class CallbackModule(CallbackBase):
             self._refuse(how)
         run_id = self._make_folder(os.path.basename(playbook._file_name), bool(arguments.get("check")))
         atexit.register(self._at_exit, os.getpid())
+        self._also_at_sigterm(os.getpid())
         self._learn_schemas()
         self.run = {
             "run_id": run_id,
@@ -301,8 +304,25 @@ class CallbackModule(CallbackBase):
         if not self._over and self.run:
             for text in self.left_behind():
                 sys.stderr.write("plumbline: %s\n" % text)
+            sys.stderr.flush()
+            self._over = True
         if self.dir and not self.run.get("check"):
             run_folder.leave_if_empty(self.dir)
+
+    def _also_at_sigterm(self, pid):
+        """Say it also where a job's manager ends the run: Ansible then ends itself by the signal, and nothing runs at exit."""
+        before = signal.getsignal(signal.SIGTERM)
+
+        def handle(number, frame):
+            self._at_exit(pid)
+            if callable(before):
+                before(number, frame)
+            else:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handle)
 
     def left_behind(self):
         """Return sentences: where the run was cut short, what may still run, how to end it, and where the facts are."""

@@ -97,6 +97,7 @@ def test_check_mode_leaves_nothing_in_the_results_and_nothing_behind(tmp_path, m
     for name in ("PLUMBLINE_RUN_ID", "PLUMBLINE_RUN_DIR", "PLUMBLINE_KEPT_DIR"):
         monkeypatch.setenv(name, "")  # what the run sets goes away with the test
     monkeypatch.setattr(callback.context, "CLIARGS", {"check": True})
+    monkeypatch.setattr(callback.atexit, "register", lambda *_args: None)
     plugin = callback.CallbackModule()
     plugin._display = SimpleNamespace(display=lambda *_args, **_more: None, warning=lambda _text: None)
     monkeypatch.setattr(plugin, "get_option", lambda _name: str(tmp_path / "results"))

@@ -15,6 +15,7 @@ from pathlib import Path
 import ansible_runner
 import pytest
 import yaml
+from action_run import run_action
 from project import ROOT
 
 SECRETS = {
@@ -113,3 +114,12 @@ def test_what_ansible_runner_keeps_holds_no_secret(made):
     files = [path for path in (private / "artifacts").rglob("*") if path.is_file()]
     found = {str(path): leaks(path.read_text(errors="replace")) for path in files}
     assert len(files) > 20 and {path: names for path, names in found.items() if names} == {}
+
+
+def test_preflight_quotes_what_is_wrong_without_the_token():
+    layout = dict(LAYOUTS[0], nodes=1, extra_args=["--api-key keyInOneWord4711"], env={"HF_TOKEN": ["hf_listed12345"]})
+    hostvars = {"n1": {"vllm_serve_layouts": [layout]}}
+    found = run_action("preflight_check", {}, {"groups": {"nodes": ["n1"]}, "hostvars": hostvars})
+    text = json.dumps(found)
+    assert found["failed"] and "extra_args[0]" in text and "HF_TOKEN" in text
+    assert "keyInOneWord4711" not in text and "hf_listed12345" not in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ..core.scrub import scrub_text
+from ..core.scrub import scrub_options, scrub_text
 from .kept import NothingKeeps
 from .report.data import NotARunFolder, SchemasMissing
 
@@ -30,9 +30,8 @@ class ControllerAction(ActionBase):
             result.update(self.answer(arguments, task_vars or {}))
         except (ValueError, NothingKeeps, NotARunFolder, SchemasMissing) as error:
             raise AnsibleActionFail(scrub_text("%s: %s" % (self._task.action, error))) from None
-        if "msg" in result:
-            result["msg"] = scrub_text(str(result["msg"]))
-        return result
+        # What is wrong is quoted, and it may be an environment or an argument with a token in it.
+        return scrub_options(result)[0] if result.get("failed") else result
 
     def answer(self, arguments, task_vars):
         """Return the result's keys; ``arguments`` are checked and converted."""
