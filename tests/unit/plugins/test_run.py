@@ -156,3 +156,16 @@ def test_from_another_folder_a_run_says_how(tmp_path):
     assert command in done.stderr and "nothing was touched" in done.stderr
     done = run(tmp_path, str(ROOT / "playbooks/clocks.yml"), "-e", "ansible_become=false")
     assert done.returncode == 0 and "facts kept in results/" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_node_that_ssh_does_not_reach_is_told_with_cause_and_remedy(tmp_path):
+    report = {"ansible.builtin.import_playbook": str(ROOT / "playbooks/report.yml")}
+    write(tmp_path, [{"name": "Ask", "ansible.builtin.ping": {}}], report)
+    node = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_user": "azure"}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"nodes": {"hosts": {"node1": node}}}))
+    done = run(tmp_path)
+    assert done.returncode, done.stdout
+    assert "unreachable node1        nothing listens there for ssh → start sshd on it, or set ansible_port" in done.stdout
+    (folder,) = (tmp_path / "results").iterdir()
+    page = (folder / "report.md").read_text() if (folder / "report.md").exists() else (folder / "incidents.json").read_text()
+    assert "nothing listens there for ssh" in page and "start sshd on it" in page
