@@ -29,6 +29,11 @@ def test_tokens_that_are_counted_are_no_secrets(text):
     assert scrub_text(text) == text
 
 
+@pytest.mark.parametrize("name", ["PWD", "PATH", "OLDPWD", "NCCL_IB_HCA", "TOKENIZERS_PARALLELISM", "VLLM_KEY_VALUE"])
+def test_variables_that_are_no_secrets_are_shown(name):
+    assert scrub_environment({name: "value"}) == {name: "value"}
+
+
 def test_environment_that_a_fact_keeps():
     env = {"NCCL_NET": "IB", "HF_TOKEN": "two words", "S3_SECRET_KEY": "x", "NOTE": "hf_abcdefgh12", "VLLM_MAX_TOKENS": 5}
     assert scrub_environment(env) == {

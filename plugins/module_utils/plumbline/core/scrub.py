@@ -21,7 +21,7 @@ _SHAPED = re.compile(
 # The signature of a shared access URL, a password in an address, and a header.
 _CARRIED = re.compile(r"""([?&;]sig=|://[^\s/:@'"]*:|\bBearer )([^\s&'"@/]{3,})(?=@|[\s&'"]|$)""")
 # A name of an environment variable alone says more than a word in a log: ENCRYPTION_KEY, STORAGE_SAS.
-_VARIABLE = re.compile(r"%s|_KEY$|(?:^|_)(?:SAS|PAT|AUTH|PWD|PASS)$" % _WORDS, re.I)
+_VARIABLE = re.compile(r"%s|_KEY$|(?:^|_)(?:SAS|PAT|AUTH)$|_(?:PWD|PASS)$" % _WORDS, re.I)
 # Shorter texts, numbers and paths stand in too many other places to be taken out of everything.
 _LEAST_LETTERS = 8
 
