@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..core.fact import PASSING
 from ..machine import gpu_choice
 from ..serving.command import checked_layout, native, ranks_on
+from . import unreachable
 
 ALL_GPUS = [{"count": -1, "capabilities": [["gpu"]]}]
 
@@ -135,7 +136,7 @@ def prepared(results, layout_plan):
     problems = list(layout_plan["image_problems"]) + list(layout_plan.get("gpu_problems") or ())
     ranks = ranks_of(items, layout_plan.get("hosts") or ())
     problems += shared_gpus(ranks)
-    problems += ["%s: %s" % (item.get("item", "a node"), item["msg"]) for item in items if "msg" in item]
+    problems += ["%s: %s" % (item.get("item", "a node"), unreachable.said(item)) for item in items if "msg" in item]
     reasons = [reason for item in items for reason in item.get("reasons") or ()]
     bad = [reason for reason in reasons if reason["status"] in ("failed", "incomplete")]
     return {"ready": not problems and not bad, "problems": problems, "reasons": reasons, **({"ranks": ranks} if ranks else {})}

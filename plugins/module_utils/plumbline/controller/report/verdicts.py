@@ -161,7 +161,9 @@ def _incident(incident):
         str(incident.get("task") or "unknown"),
         str(incident.get("message") or "no message"),
     )
-    return reason("unreachable" if lost else "task", "failed", " ".join(seen.split()), None, REACH if lost else LOOK)
+    return reason(
+        "unreachable" if lost else "task", "failed", " ".join(seen.split()), None, incident.get("remedy") or (REACH if lost else LOOK)
+    )
 
 
 def _missing(data, host, mine, cells):
