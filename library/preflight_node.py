@@ -14,6 +14,12 @@ options:
     description: Lowest Python version, such as V(3.9).
     type: str
     default: "3.9"
+  timeout_s:
+    description:
+      - Seconds that the node's Python may take to answer. One that does not is ended on the node, and the node counts as unreachable.
+      - The action plugin of the same name keeps it. It asks with one command, and runs this module where the answer is no good one.
+    type: int
+    default: 20
 attributes:
   check_mode:
     support: full
@@ -50,7 +56,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main():
     """Compare the versions."""
-    module = AnsibleModule(argument_spec={"python_min": {"type": "str", "default": "3.9"}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"python_min": {"type": "str", "default": "3.9"}, "timeout_s": {"type": "int", "default": 20}},
+        supports_check_mode=True,
+    )
     wanted = module.params["python_min"]
     if not re.match(r"^\d+(\.\d+){0,2}$", wanted):
         module.fail_json(msg="preflight_node: python_min is %r, expected a version such as 3.9" % wanted)

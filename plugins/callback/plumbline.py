@@ -49,6 +49,8 @@ if _MODULE_UTILS not in ansible.module_utils.__path__:
 from ansible.module_utils.plumbline.core.fact import headline
 from ansible.module_utils.plumbline.core.files import write_atomically
 
+from ansible.module_utils.plumbline.controller.preload import preload
+
 try:
     from ansible.module_utils.plumbline.controller.report.data import Schemas, SchemasMissing, entry  # noqa: E402
     from ansible.module_utils.plumbline.controller.report.records.entries import entry_reasons, entry_status  # noqa: E402
@@ -160,6 +162,7 @@ class CallbackModule(CallbackBase):
             atexit.register(remove_in, os.getpid(), self.dir)
         os.environ["PLUMBLINE_KEPT_DIR"] = self.dir
         self._learn_schemas()
+        preload()
         self.run = {
             "run_id": run_id,
             "started_at": now(),
