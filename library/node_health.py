@@ -116,7 +116,7 @@ from ansible.module_utils.plumbline.health import expect as health_expect
 from ansible.module_utils.plumbline.health import remedy as health_remedy
 from ansible.module_utils.plumbline.health.collect import collect
 from ansible.module_utils.plumbline.health.evidence import azure as azure_evidence
-from ansible.module_utils.plumbline.health.evidence import nhc_conf, nhc_run
+from ansible.module_utils.plumbline.health.evidence import cpu, nhc_conf, nhc_run
 from ansible.module_utils.plumbline.machine import infiniband, sku
 
 
@@ -197,6 +197,7 @@ def main():
         given["timeout_s"],
         given["root"],
     )
+    evidence["cpu"]["others"] = cpu.others(evidence["cpu"], expect.get("load_per_cpu_max"), given["root"])
     # After our own reading: NHC loads the GPUs, and what it does to clocks and counters must not be taken for the node's.
     evidence["nhc"] = azure_nhc(given, chosen, expect, module.check_mode)
     reasons, remediation = health_remedy.remediation(verdict.assess(evidence, expect), account.physical_host(evidence))
