@@ -46,10 +46,10 @@ _MODULE_UTILS = os.path.join(_ROOT, "plugins", "module_utils")
 if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
+from ansible.module_utils.plumbline.controller.preload import preload
+from ansible.module_utils.plumbline.controller.tally import Tally
 from ansible.module_utils.plumbline.core.fact import headline
 from ansible.module_utils.plumbline.core.files import write_atomically
-
-from ansible.module_utils.plumbline.controller.preload import preload
 
 try:
     from ansible.module_utils.plumbline.controller.report.data import Schemas, SchemasMissing, entry  # noqa: E402
@@ -142,6 +142,7 @@ class CallbackModule(CallbackBase):
         self.dir = None  # where this run keeps: its folder, or a temporary one in check mode
         self.kept = 0
         self._schemas = None
+        self._tally = Tally()
         self._phase_clock = None
         self._task = ("", time.monotonic())
 
@@ -193,6 +194,7 @@ class CallbackModule(CallbackBase):
         self._end_phase()
         hosts = play.get_variable_manager()._inventory.get_hosts(play.hosts)
         self.run["hosts"] = sorted(({host.name for host in hosts} | set(self.run["hosts"])) - {"localhost"})
+        self._tally.hosts = len(self.run["hosts"])
         self.run["phases"].append({"name": play.get_name(), "started_at": now(), "duration_s": None})
         self._phase_clock = time.monotonic()
         self._save_run()
@@ -205,6 +207,8 @@ class CallbackModule(CallbackBase):
             self._display.display("plumbline: %d facts kept in %s" % (self.kept, os.path.relpath(self.dir)))
 
     def _end_phase(self):
+        for line in self._tally.lines():
+            self._display.display(line, color=C.COLOR_OK)
         if self.run["phases"]:
             self.run["phases"][-1]["duration_s"] = round(time.monotonic() - self._phase_clock, 3)
 
@@ -256,6 +260,8 @@ class CallbackModule(CallbackBase):
         self.kept += 1
         self._save_run()
         status, said = self._judge(host, kind, name, fact)
+        if self._tally.folds(status, kind, fact):
+            return
         line = "  %-10s %-12s %-10s %-22s %6.1f s" % (status, host, kind, fact.get("name"), fact.get("duration_s") or 0)
         self._display.display(line + ("  " + said if said else ""), color=COLOURS.get(status, C.COLOR_ERROR))
 

@@ -62,7 +62,7 @@ METRICS = {
     "answer_s": Metric("high", 2.0, 5.0, times=True),
 }
 REMEDIES = {
-    "answer_s": "look at what slows it: its processors (top), its memory (swap), its disk (iostat -x), the way to it (ping); replace it if it stays",
+    "answer_s": "look at what slows it: processors (top), memory (swap), disk (iostat -x), the way to it (ping); replace it if it stays",
 }
 REMEDY = "look at this node's own checks of it; keep it as a spare, and replace it if it stays apart"
 NAMED = 32  # so many nodes are named in each fact: of a thousand, each naming all would be a million names
@@ -131,9 +131,7 @@ class Peers:
     def __init__(self, nodes):
         self.nodes = dict(sorted(nodes.items()))
         self.versions = {key: self._by_value(key) for key in VERSIONS}
-        self.values = {
-            key: {name: item["metrics"][key] for name, item in self.nodes.items() if key in item["metrics"]} for key in METRICS
-        }
+        self.values = {key: {name: item["metrics"][key] for name, item in self.nodes.items() if key in item["metrics"]} for key in METRICS}
         self._spreads = {}
 
     def _by_value(self, key):

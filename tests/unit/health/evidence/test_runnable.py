@@ -44,7 +44,7 @@ def test_a_process_of_somebody_else_is_counted_and_named(started):
 
 
 def test_what_ansible_runs_is_ours(started):
-    pid = started('sh -c "%s -c \'%s\' && sleep 0"' % (sys.executable, BURN))
+    pid = started("sh -c \"%s -c '%s' && sleep 0\"" % (sys.executable, BURN))
     burning = [int(name) for name in os.listdir("/proc") if name.isdigit() and (runnable._stat("/proc/%s/stat" % name) or (0, 0))[1] == pid]
     assert burning
     found = runnable.others()
@@ -71,7 +71,10 @@ def test_blocked_threads_count_and_the_kernels_own_do_not(tmp_path):
     record(tmp_path, 10, 1, "dd if=/dev/nfs", "DDS")
     record(tmp_path, 20, 2, "", "D")
     record(tmp_path, 30, 1, "sleep 5", "S")
-    assert runnable.others(str(tmp_path), samples=2, apart_s=0) == {"mean": 2.0, "top": [{"pid": 10, "command": "dd if=/dev/nfs", "mean": 2.0}]}
+    assert runnable.others(str(tmp_path), samples=2, apart_s=0) == {
+        "mean": 2.0,
+        "top": [{"pid": 10, "command": "dd if=/dev/nfs", "mean": 2.0}],
+    }
 
 
 def test_nobody_is_looked_for_without_a_suspicion(monkeypatch):
