@@ -7,6 +7,7 @@ Python does for a task.
 
 from __future__ import annotations
 
+import gc
 import importlib
 
 from ansible.plugins import loader
@@ -32,6 +33,10 @@ def preload():
             _try(plugins.get, name, class_only=True)
     for name in MODULES:
         _try(importlib.import_module, name)
+    # What is there by now stays: a worker's garbage collection need not look at it, and so does not copy its pages.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20000, 20, 20)
 
 
 def _try(load, *arguments, **options):
