@@ -57,9 +57,9 @@ METRICS = {
     "gpu_temperature_max_c": Metric("high", 0.15, 10.0),
     # The fastest of three writes (health/evidence/disk.py). Half a second for 1 MiB is 2 MB/s: a user would call that slow.
     "disk_write_max_ms": Metric("high", 2.0, 500.0, times=True),
-    # From the call of the health check to its answer. A node that takes three times what the others take, and five seconds more, takes
+    # From the call of the health check to its answer. A node that takes twice what the others take, and five seconds more, takes
     # that at every task, and is waited for wherever nodes work together.
-    "answer_s": Metric("high", 2.0, 5.0, times=True),
+    "answer_s": Metric("high", 1.0, 5.0, times=True),
 }
 REMEDIES = {
     "answer_s": "look at what slows it: processors (top), memory (swap), disk (iostat -x), the way to it (ping); replace it if it stays",
