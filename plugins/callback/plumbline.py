@@ -52,6 +52,8 @@ if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
 from ansible.module_utils.plumbline.controller import run_folder, unreachable
+from ansible.module_utils.plumbline.controller.preload import preload
+from ansible.module_utils.plumbline.controller.tally import Tally
 from ansible.module_utils.plumbline.core.fact import headline, kind_of
 from ansible.module_utils.plumbline.core.scrub import scrub_text
 
@@ -177,6 +179,7 @@ class CallbackModule(CallbackBase):
         self._over = False
         self._to_stderr = not stdout_is_text(C.config.get_config_value("DEFAULT_STDOUT_CALLBACK"))
         self._schemas = None
+        self._tally = Tally()
         self._phase_clock = None
         self._task = ("", time.monotonic())
 
@@ -207,6 +210,7 @@ class CallbackModule(CallbackBase):
         atexit.register(self._at_exit, os.getpid())
         self._also_at_sigterm(os.getpid())
         self._learn_schemas()
+        preload()
         self.run = {
             "run_id": run_id,
             "started_at": now(),
@@ -268,6 +272,7 @@ class CallbackModule(CallbackBase):
         self._end_phase()
         hosts = play.get_variable_manager()._inventory.get_hosts(play.hosts)
         self.run["hosts"] = sorted(({host.name for host in hosts} | set(self.run["hosts"])) - {"localhost"})
+        self._tally.hosts = len(self.run["hosts"])
         self.run["phases"].append({"name": play.get_name(), "started_at": now(), "duration_s": None})
         self._phase_clock = time.monotonic()
         self._save_run()
@@ -350,6 +355,8 @@ class CallbackModule(CallbackBase):
         return found + self.keeper.sentences()
 
     def _end_phase(self):
+        for line in self._tally.lines():
+            self._say(line, C.COLOR_OK)
         if self.run["phases"]:
             self.run["phases"][-1]["duration_s"] = round(time.monotonic() - self._phase_clock, 3)
 
@@ -411,7 +418,8 @@ class CallbackModule(CallbackBase):
         self._verdicts[what] = (line, COLOURS.get(status, C.COLOR_ERROR))
         self.keeper.write(what, fact)
         self._save_run()
-        self._say(*self._verdicts[what])
+        if not self._tally.folds(status, kind, fact):
+            self._say(*self._verdicts[what])
 
     def _judge(self, host, kind, name, fact):
         """Return a fact's status and the sentence that explains it, as the report will see them."""
