@@ -66,7 +66,12 @@ options:
     type: dict
     default: {}
   context: {description: "What to note beside the numbers (addresses, link rate).", type: dict, default: {}}
-  env: {description: Environment of the client., type: dict, default: {}}
+  env:
+    description:
+      - Environment of the client, as given to M(vllm_server). The server's API key, here as E(VLLM_API_KEY) or as C(--api-key) in the
+        arguments, reaches the client as E(OPENAI_API_KEY).
+    type: dict
+    default: {}
   work_dir: {description: Folder for the result files., type: path, required: true}
   timeout_s: {description: "Seconds one run, or one level of a sweep, may take.", type: int, default: 600}
   clock_window:

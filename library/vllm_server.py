@@ -50,7 +50,10 @@ options:
   extra_args: {description: More arguments for C(vllm serve)., type: list, elements: str, default: []}
   gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
   nvidia_smi: {description: Path of nvidia-smi\, which finds these; without it\, wherever PATH has it., type: path}
-  env: {description: Environment of the server., type: dict, default: {}}
+  env:
+    description: Environment of the server. Its API key, here as E(VLLM_API_KEY) or in the arguments, is shown in the first completion.
+    type: dict
+    default: {}
   context: {description: Noted in the fact\, for example the image., type: dict, default: {}}
   work_dir: {description: Folder for the log., type: path, required: true}
   timeout_s: {description: Seconds until the first completion must have been answered., type: int, default: 900}

@@ -99,7 +99,7 @@ def test_counters_are_read_from_the_server_and_none_where_nobody_answers():
         url = "http://127.0.0.1:%d" % server.server_port
         assert vllm_metrics.read(url)["prefix_cache_hits_tokens"] == 624
         server.shutdown()
-    assert vllm_metrics.read(url, 1) == dict.fromkeys(vllm_metrics.COUNTERS)
+    assert vllm_metrics.read(url, timeout_s=1) == dict.fromkeys(vllm_metrics.COUNTERS)
 
 
 @pytest.mark.parametrize("log, limit, caching", [

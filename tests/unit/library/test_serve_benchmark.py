@@ -11,6 +11,7 @@ import sys
 
 import pytest
 import serve_benchmark
+from ansible.module_utils.plumbline.benchmark import counters
 from clocks_mock import ROOT
 from jsonschema import Draft202012Validator
 from module_run import run_module
@@ -18,11 +19,13 @@ from module_run import run_module
 RESULT = ROOT / "tests/captures/cpu/vllm-0.32.0.bench_serve.tp1.json"
 LOG = ROOT / "tests/captures/cpu/vllm-0.32.0.serve.tp1.log"
 SCHEMAS = [json.loads((ROOT / "docs/schema" / (kind + ".schema.json")).read_text()) for kind in ("fact", "benchmark")]
+LAYOUT = {"name": "tp1", "tp": 1, "pp": 1, "nodes": 1, "executor": "mp"}
 MOCK_VLLM = """#!%s
 import json, os, pathlib, sys
 here = pathlib.Path(__file__).resolve().parent
 given = dict(zip(sys.argv[1:], sys.argv[2:]))
 calls = here / "calls"
+(here / "key").write_text(str(os.environ.get("OPENAI_API_KEY")))
 calls.write_text((calls.read_text() if calls.exists() else "") + " ".join(sys.argv[1:]) + chr(10))
 result, count = json.loads(open(%r).read()), int(given["--num-prompts"])
 def times(values):
@@ -50,7 +53,7 @@ def bench(tmp_path, capsys):
 
     def run(check=False, **given):
         arguments = {
-            "program": str(tool), "layout": {"name": "tp1", "tp": 1, "pp": 1, "nodes": 1, "executor": "mp"}, "url": "http://127.0.0.1:1",
+            "program": str(tool), "layout": LAYOUT, "url": "http://127.0.0.1:1",
             "model": str(tmp_path), "served_name": "m", "server_pid": os.getpid(), "server_log": str(LOG), "runs": 2, "prompts": 3,
             "output_len": 64, "work_dir": str(tmp_path / "work"), "_ansible_check_mode": check, **given,
         }  # fmt: skip
@@ -75,6 +78,25 @@ def test_without_a_rule_it_runs_as_often_as_asked(bench):
     assert fact["measured"]["stop"] == {"rule": "3 runs", "width_percent": 0.0, "reached": None, "runs": 3}
     assert "sweep" not in fact["measured"] and "slo" not in fact["measured"]
     assert fact["context"]["max_num_seqs"] == 8 and fact["context"]["prefix_caching"] is False
+
+
+@pytest.mark.parametrize("given", [
+    {"env": {"VLLM_API_KEY": "keyMadeUp4711"}},
+    {"extra_args": ["--api-key", "keyMadeUp4711", "twoMadeUp"]},
+    {"layout": dict(LAYOUT, extra_args=["--api-key=keyMadeUp4711"]), "env": {"OPENAI_API_KEY": "of something else"}},
+])  # fmt: skip
+def test_the_servers_key_reaches_client_and_counters_and_nothing_that_is_kept(bench, monkeypatch, given):
+    shown = []
+    monkeypatch.setattr(counters, "read", lambda url, key="": shown.append(key) or dict.fromkeys(counters.COUNTERS, 0))
+    fact = bench(sweep=[1], **given)
+    assert fact["measured"]["num_runs"] == 2 and (bench.folder / "key").read_text() == "keyMadeUp4711" and set(shown) == {"keyMadeUp4711"}
+    kept = [path.read_text() for path in (bench.folder / "work").iterdir()]
+    assert not any("MadeUp" in text for text in [json.dumps(fact), *bench.calls(), *kept])
+
+
+def test_a_client_of_a_server_without_a_key_gets_none(bench):
+    bench()
+    assert (bench.folder / "key").read_text() == "None"
 
 
 def test_it_goes_on_until_the_interval_is_narrow(bench):

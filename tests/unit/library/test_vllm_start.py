@@ -24,13 +24,14 @@ LOG = ROOT / "tests/captures/cpu/vllm-0.32.0.serve.tp1.log"
 LAYOUT = {"name": "tp1", "tp": "1", "pp": 1, "nodes": 1, "executor": "mp"}
 # Prints a recorded log and answers one completion after another; with a file "says" beside it, prints that and ends.
 MOCK_VLLM = """#!%s
-import http.server, json, pathlib, sys
+import http.server, json, os, pathlib, sys
 here = pathlib.Path(__file__).resolve().parent
 if (here / "says").exists():
     sys.exit((here / "says").read_text())
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
-        self.send_response(200)
+        key = os.environ.get("VLLM_API_KEY") or (here / "key").exists() and (here / "key").read_text()
+        self.send_response(401 if key and self.headers["Authorization"] != "Bearer " + key else 200)
         self.end_headers()
         self.wfile.write(json.dumps({"choices": [{"text": "a"}]}).encode())
 print(open(%r).read(), flush=True)
@@ -58,7 +59,7 @@ def started(tmp_path, capsys):
             Draft202012Validator(json.loads((SCHEMAS / (kind + ".schema.json")).read_text())).validate(out["fact"])
         return out
 
-    run.folder = tmp_path
+    run.folder, run.serve_id = tmp_path, serve_id
     run.says = (tmp_path / "says").write_text
     run.log = lambda name: Path(tmp_path / "work" / name).read_text()
     run.running = lambda: processes.marked(serve_id)
@@ -91,6 +92,35 @@ def test_a_server_that_ends_says_why_in_the_words_of_its_log(started):
     assert not out["ready"] and out["changed"] and out["fact"]["status"] == "failed"
     assert checks(out)["serve.ready"]["seen"] == "ValueError: no room for the cache"
     assert checks(out)["serve.ready"]["remedy"] == "read %s on the head" % (started.folder / "work/server.log")
+
+
+@pytest.mark.parametrize("given", [
+    {"env": {"VLLM_API_KEY": "keyMadeUp4711"}},
+    {"extra_args": ["--api-key", "keyMadeUp4711"]},
+    {"layout": dict(LAYOUT, extra_args=["--api-key=keyMadeUp4711"])},
+    {"layout": dict(LAYOUT, extra_args=["--api-key", "keyMadeUp4711"]), "env": {"VLLM_API_KEY": "another"}},
+])  # fmt: skip
+def test_a_server_with_a_key_is_asked_with_it_and_nothing_that_is_kept_holds_it(started, given):
+    out = serve(started, **given)
+    assert out["ready"] and out["fact"]["status"] == "healthy", out["fact"]["reasons"]
+    assert "keyMadeUp4711" not in json.dumps(out) and "VLLM_API_KEY=[scrubbed]" in out["fact"]["command"]
+    assert "keyMadeUp4711" not in processes.command_of(out["fact"]["context"]["pid"])
+
+
+def test_a_server_that_asks_for_another_key_is_not_waited_for(started):
+    (started.folder / "key").write_text("anotherMadeUp4711")
+    for given, words in (({}, "none was given here: HTTP 401"), ({"extra_args": ["--api-key", "wrong", "words"]}, "takes another one")):
+        out = serve(started, timeout_s=60, **given)
+        ready = checks(out)["serve.ready"]
+        assert not out["ready"] and words in ready["seen"] and "VLLM_API_KEY in vllm_serve_env" in ready["remedy"]
+        assert "server.log" in ready["remedy"]
+        processes.stop(started.serve_id, grace_s=1)
+
+
+def test_a_key_that_no_client_can_show_is_said_before_the_start(started):
+    out = serve(started, env={"VLLM_API_KEY": "keyMadeUp4711\n"})
+    assert not out["ready"] and not out["changed"] and "no HTTP header carries" in checks(out)["serve.api_key"]["seen"]
+    assert "keyMadeUp4711" not in json.dumps(out)
 
 
 def test_the_causes_kind_says_what_to_do_and_the_next_best_are_named(started):

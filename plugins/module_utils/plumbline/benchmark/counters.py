@@ -12,6 +12,7 @@ import re
 import urllib.request
 
 from ..core import counters
+from ..serving import api_key
 
 COUNTERS = {
     "prefix_cache_queries_tokens": "vllm:prefix_cache_queries_total",
@@ -50,11 +51,11 @@ def _value(text):
     return value if value >= 0 else math.nan
 
 
-def read(url, timeout_s=TIMEOUT_S):
-    """Return the counters of the server at ``url`` now; all None where it does not answer."""
+def read(url, key="", timeout_s=TIMEOUT_S):
+    """Return the counters of the server at ``url``, whose API key is ``key``, now; all None where it does not answer."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach the server's address
     try:
-        with opener.open(url.rstrip("/") + "/metrics", timeout=timeout_s) as answer:
+        with opener.open(api_key.request(url.rstrip("/") + "/metrics", key), timeout=timeout_s) as answer:
             return parse(answer.read().decode("utf-8", "replace"))
     except (OSError, ValueError, http.client.HTTPException):  # the last: an answer that was cut
         return dict.fromkeys(COUNTERS)

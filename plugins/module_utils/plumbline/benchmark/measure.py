@@ -122,7 +122,7 @@ def _measure_runs(options, measurement, others, window):
     try:
         os.makedirs(options.work_dir, exist_ok=True)
         one_run(options, others, client.run_step(options, 0))  # warms up: the first requests pay for lazy initialisation
-        before = counters.read(options.url)
+        before = counters.read(options.url, options.key)
         with window:
             while not rule.done([run[METRIC] for run in runs]):
                 run, values = one_run(options, others, client.run_step(options, len(runs) + 1))
@@ -138,7 +138,7 @@ def _measure_runs(options, measurement, others, window):
         measurement.add("benchmark.runs", "healthy", seen, threshold)
         passed = True
     if before:
-        judge.judge_prompts(measurement, counters.difference(before, counters.read(options.url)))
+        judge.judge_prompts(measurement, counters.difference(before, counters.read(options.url, options.key)))
     measurement.measured["distribution"] = {name: distribution(values) for name, values in pooled.items()}
     return passed
 
@@ -168,9 +168,9 @@ def _measure_sweep(options, measurement, others, window):
         one_run(options, others, warm_up)
         with window:
             for step in steps:
-                before = counters.read(options.url)
+                before = counters.read(options.url, options.key)
                 run, _values = one_run(options, others, step)
-                grown = counters.difference(before, counters.read(options.url))
+                grown = counters.difference(before, counters.read(options.url, options.key))
                 run["queued"] = step.concurrency > limit if limit else None
                 levels.append(dict(run, concurrency=step.concurrency, preemptions=grown["preemptions"]))
     except (RunFailed, OSError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from ..serving import api_key
 from ..serving.command import checked_layout, printable
 from ..serving.options import effective
 from . import client
@@ -70,6 +71,11 @@ class Options:
     def server(self):
         """What the server was given, as far as it decides what a token costs; see ``serving.options.effective``."""
         return effective({"tp": 1, "pp": 1, **self.layout}, self.dtype, None, self.extra_args, self.env)
+
+    @property
+    def key(self):
+        """A key that the server takes, ``""`` where it asks for none; never part of a command line or of the fact."""
+        return api_key.accepted([*self.extra_args, *(self.layout.get("extra_args") or ())], self.env)
 
     @property
     def rule(self):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 
-from ..core.scrub import scrub_text
+from ..core.scrub import HIDDEN, scrub_options, scrub_text
 from ..machine.net import interface_of
+from . import api_key
 from .options import NO_PREFIX_CACHING
 
 LAYOUT_KEYS = {"name", "tp", "pp", "nodes", "executor", "extra_args", "env"}
@@ -94,24 +95,13 @@ def node_environment(env, address):
 def key_by_environment(argv, env):
     """Return ``(argv, env)`` in which an API key stands in the environment: every user of a node sees a command line.
 
-    vLLM reads ``VLLM_API_KEY`` where ``--api-key`` is not given (vllm/entrypoints/openai/api_server.py). It takes one key: several ones
-    stay where they are.
+    vLLM reads ``VLLM_API_KEY`` where ``--api-key`` is not given (vllm/entrypoints/serve/middleware/register.py). It takes one key:
+    several ones stay where they are.
     """
-    rest, keys, words = [], [], [str(word) for word in argv]
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.partition("=")
-        if name.replace("_", "-") != "--api-key":
-            rest.append(word)
-        elif equals:
-            keys = [value]
-        else:
-            keys = []
-            while words and not words[0].startswith("-"):
-                keys.append(words.pop(0))
-    if len(keys) != 1:
+    rest, keys = api_key.split(argv)
+    if len(keys or ()) != 1:
         return list(argv), dict(env or {})
-    return rest, dict(env or {}, VLLM_API_KEY=keys[0])
+    return rest, dict(env or {}, **{api_key.VARIABLE: keys[0]})
 
 
 def ray_argv(program, role, address, node_ip, port, slots, memory_bytes, object_store_bytes):
@@ -136,4 +126,7 @@ def ray_argv(program, role, address, node_ip, port, slots, memory_bytes, object_
 def printable(argv, env=None):
     """Return a command line that a person can paste, with ``env`` in front; secrets are taken out."""
     words = ["%s=%s" % (key, shlex.quote(str(value))) for key, value in sorted((env or {}).items())]
-    return scrub_text(" ".join(words + [shlex.quote(str(item)) for item in argv]))
+    given = [str(item) for item in argv]
+    # Word by word: the text alone does not say that an option has a second value, such as another API key.
+    clean = scrub_options(given)[0]
+    return scrub_text(" ".join(words + [HIDDEN if hidden == HIDDEN else shlex.quote(word) for word, hidden in zip(given, clean)]))

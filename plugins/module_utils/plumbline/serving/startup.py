@@ -18,9 +18,9 @@ from ..core.files import read_text
 from ..machine import net
 from ..model import config as served_model
 from ..model import memory as model_memory
+from . import api_key, peers, span
 from . import cause as failure
 from . import log as server_log
-from . import peers, span
 from .command import AddressUnknown, checked_layout, native, printable, serve_argv
 from .launch import LaunchError, Program
 from .options import CACHE, TOKEN, WEIGHTS, effective, told_against
@@ -29,17 +29,19 @@ from .runtime import Runtime
 
 # A completion that takes longer is asked for again: a node may have been lost meanwhile, and then no answer ever comes.
 ATTEMPT_S = 120.0
+# What a server says that asks for another key: it stays at that.
+REFUSED = "HTTP 401: "
+KEY_REMEDY = "give its key as VLLM_API_KEY in vllm_serve_env or the layout's env, or as --api-key in vllm_serve_extra_args"
 # Seconds in which every node of the layout must be in the Ray cluster.
 RAY_PATIENCE_S = 60.0
 
 
-def complete(url, served_name, timeout_s):
-    """Ask for one token; return ``(True, "")`` when a completion came back, else ``(False, why)``."""
+def complete(url, served_name, timeout_s, key=""):
+    """Ask for one token with the server's API ``key``; return ``(True, "")`` when a completion came back, else ``(False, why)``."""
     body = json.dumps({"model": served_name, "prompt": "a", "max_tokens": 1, "temperature": 0}).encode()
-    request = urllib.request.Request(url + "/v1/completions", body, {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach the server's address
     try:
-        with opener.open(request, timeout=timeout_s) as answer:
+        with opener.open(api_key.request(url + "/v1/completions", key, body, "application/json"), timeout=timeout_s) as answer:
             found = json.load(answer)
             choices = found.get("choices") if isinstance(found, dict) else None
             return bool(choices), "" if choices else "an answer without choices"
@@ -66,6 +68,7 @@ class Start:
             args["program"], self.layout, args["model"], args["served_name"], self.head, args["port"],
             args["max_model_len"], args["dtype"], args["extra_args"], 0, args["master_port"],
         )  # fmt: skip
+        self.key = api_key.accepted(self.argv, args["env"])
         self.server = None  # a Program, once nothing forbids the start
         self.launched = False
         self.measurement = Measurement("startup", self.layout["name"], printable(self.argv, args["env"]))
@@ -123,6 +126,8 @@ class Start:
         for problem in self.args["problems"]:
             remedy = "mend what the sentence names, then run `ansible-playbook site.yml --tags serve`"
             self.measurement.add("serve.prepare", "failed", problem, "a node made ready", remedy)
+        if api_key.problem(self.key):
+            self.measurement.add("serve.api_key", "failed", api_key.problem(self.key), "a key that a client can show", KEY_REMEDY)
         self.measurement.reasons += self.args["reasons"]
 
     def own_address(self):
@@ -185,12 +190,15 @@ class Start:
         others, started = peers.Watch([net.numeric(one) for one in self.addresses[1:]]), time.monotonic()
         for elapsed_s in self.server.moments(timeout_s):
             if "Application startup complete" in (read_text(self.server.log) or ""):
-                ready, said = complete(self.url, self.args["served_name"], min(ATTEMPT_S, max(1.0, timeout_s - elapsed_s)))
+                patience_s = min(ATTEMPT_S, max(1.0, timeout_s - elapsed_s))
+                ready, said = complete(self.url, self.args["served_name"], patience_s, self.key)
                 if ready:
                     ready_s = time.monotonic() - started
                     self.measurement.add("serve.ready", "healthy", "a completion after %.1f s" % ready_s, "a completion")
                     self.measurement.reasons.insert(0, self.measurement.reasons.pop())  # the headline
                     return ready_s
+                if said.startswith(REFUSED):
+                    break
             lost = others.lost()
             if lost:
                 break
@@ -201,7 +209,10 @@ class Start:
         """Add the reason of a server that gave no completion: a ``lost`` node, the time, or its end; ``said`` is its last answer."""
         beside = sorted(glob.glob(os.path.join(self.args["work_dir"], "ray-*.log"))) if self.layout["executor"] == "ray" else []
         cause, remedy = failure.told(self.server.causes(beside))
-        if lost:
+        if said.startswith(REFUSED) and self.server.is_running():
+            seen = "the server asks for an API key, and %s: %s" % ("takes another one" if self.key else "none was given here", said)
+            remedy = KEY_REMEDY
+        elif lost:
             seen = lost + ("; the log says: %s" % cause if cause else "")
         elif self.server.is_running():
             seen = "no completion after %d s (%s)" % (self.args["timeout_s"], cause or said)
