@@ -1,7 +1,9 @@
 """What OpenSSH's client says becomes one cause and what to do.
 
-The texts are those of OpenSSH 9.2 (Debian 12) against a server on the loopback; the two that need another machine, and those of keys that
-others may read, are OpenSSH's source (sshconnect.c, authfile.c, readconf.c).
+Most texts are those of OpenSSH 9.2 (Debian 12) against a server on the loopback. Some were made by no client: they are
+written from memory of the strings in OpenSSH's source, and the wording may differ from one version to the next. These
+are no route, network unreachable, the time-out of a connection, too many authentication failures, keys and
+configurations that others may read, a key of an invalid format, and connections that broke.
 """
 
 from __future__ import annotations
