@@ -60,7 +60,15 @@ def test_secrets_that_addresses_headers_and_options_carry(text, secret):
 
 
 @pytest.mark.parametrize(
-    "text", ["http://10.0.0.4:8000/v1", "a sk-1 b", "--tokenizer-mode auto", "num_key_value_heads=2", "PASSED: 3 of 4"]
+    "text",
+    [
+        "http://10.0.0.4:8000/v1",
+        "vllm bench serve --base-url http://10.0.0.4:8000 --model m",
+        "a sk-1 b",
+        "--tokenizer-mode auto",
+        "num_key_value_heads=2",
+        "PASSED: 3 of 4",
+    ],
 )
 def test_what_only_looks_alike_stays(text):
     assert scrub_text(text) == text

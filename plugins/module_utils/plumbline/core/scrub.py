@@ -19,7 +19,8 @@ _SHAPED = re.compile(
     r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"
 )
 # The signature of a shared access URL, a password in an address, and a header.
-_CARRIED = re.compile(r"""([?&;]sig=|://[^\s/:@'"]*:|\bBearer )([^\s&'"@/]{3,})(?=@|[\s&'"]|$)""")
+# Without the @ behind it, what follows a host's colon is its port.
+_CARRIED = re.compile(r"""([?&;]sig=|://[^\s/:@'"]*:(?=[^\s&'"@/]+@)|\bBearer )([^\s&'"@/]{3,})(?=@|[\s&'"]|$)""")
 # A name of an environment variable alone says more than a word in a log: ENCRYPTION_KEY, STORAGE_SAS.
 _VARIABLE = re.compile(r"%s|_KEY$|(?:^|_)(?:SAS|PAT|AUTH)$|_(?:PWD|PASS)$" % _WORDS, re.I)
 # Shorter texts, numbers and paths stand in too many other places to be taken out of everything.
