@@ -11,7 +11,7 @@ help:
 	@echo "make test         set up, lint, unit tests with cases and fuzz, integration tests in a lab of their own"
 	@echo "make lab          bring the lab up only          make lab-down    take it down, leave nothing behind"
 	@echo "make node-tests   testinfra assertions on the lab's nodes"
-	@echo "make bench        validate against parallel-ssh on the lab, or on INVENTORY=...  (docs/performance.md)"
+	@echo "make bench        validate against parallel-ssh on the lab, or on INVENTORY=...; FAULTS=1: three bad nodes  (docs/performance.md)"
 	@echo "make lint | unit | integration                   parts of make test"
 
 run: lab
@@ -47,7 +47,7 @@ node-tests: setup
 	python -m pytest tests/node --hosts=ansible://nodes --ansible-inventory=inventory/lab
 
 bench: setup
-	python tests/bench/validate.py $(or $(INVENTORY),inventory/lab)
+	python tests/bench/validate.py $(or $(INVENTORY),inventory/lab) $(if $(FAULTS),--faults)
 
 clean: lab-down
 	rm -rf $(VENV) results

@@ -1,5 +1,7 @@
 """``make bench``: site.yml --tags validate against parallel-ssh with the same checks, on the same nodes, in one run.
 
+With --faults it makes three nodes of a lab bad instead, see ``faults.py``.
+
 It needs an inventory of nodes that answer (a lab), and root on them. Each kind of run is made in turn, --repeat times, and the
 medians are compared, so that what else the machine does meets both. The result is a table in Markdown.
 """
@@ -19,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import faults
 from one_script import ROOT, script
 
 FORKS = 32  # as ansible.cfg has it
@@ -31,6 +34,13 @@ def timed(argv, **options):
     done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)
     took, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done
+
+
+def stopwatch(work):
+    """Return ``(seconds, what it returned)`` of a call."""
+    start = time.monotonic()
+    found = work()
+    return time.monotonic() - start, found
 
 
 def nodes_of(inventory):
@@ -113,7 +123,10 @@ def main():
     parser.add_argument("--forks", type=int, default=FORKS)
     parser.add_argument("--answers", type=int, help="nodes that answer parallel-ssh; all, if not given")
     parser.add_argument("--max-ratio", type=float, default=3.0)
+    parser.add_argument("--faults", action="store_true", help="one dead, one hung and one slow node, what each costs and how it is named")
     given = parser.parse_args()
+    if given.faults:
+        return faults.measure(given.inventory, nodes_of(os.path.abspath(given.inventory)), given.forks, stopwatch)
     if not shutil.which("parallel-ssh"):
         raise SystemExit("parallel-ssh is not installed: apt-get install pssh")
     given.inventory = os.path.abspath(given.inventory)
