@@ -43,8 +43,8 @@ msg:
   returned: when another did, or there can be none
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.serving import lock
 
 ADVICE = "Wait for that run, or end it and what it serves with playbooks/reset.yml."

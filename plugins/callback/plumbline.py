@@ -69,7 +69,7 @@ else:
 # Stdout callbacks that print lines for people: ours may stand among them.
 TEXTS = (
     "default", "minimal", "oneline", "debug", "yaml", "unixy", "dense", "selective", "diy", "skippy", "actionable", "stderr", "full_skip",
-    "awx_display", "timestamp", "tree",
+    "awx_display", "timestamp", "tree", "plumbline_fold",
 )  # fmt: skip
 # Playbooks that measure nothing: they must also run where no results can be kept.
 MEASURE_NOTHING = ("reset.yml", "lab_up.yml", "lab_down.yml")

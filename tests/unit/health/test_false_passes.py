@@ -123,8 +123,9 @@ def test_false_pass_09_it_unlocks_the_clocks(tmp_path, capsys):
     assert any("unlocks the GPU clocks" in text for text in said)
     # And the clocks are locked after it, never before.
     order = re.findall(r"playbooks/(\w+)\.yml", (ROOT / "site.yml").read_text())
-    assert order.index("health") < order.index("clocks") < order.index("fabric") < order.index("serve")
-    assert order.count("health") == 1
+    assert order.index("health") < order.index("fabric") < order.index("serve") and order.count("health") == 1 and "clocks" not in order
+    roles = re.findall(r"name: (node_health|gpu_clocks)$", (ROOT / "playbooks/health.yml").read_text(), re.M)
+    assert roles[:2] == ["node_health", "gpu_clocks"]
 
 
 def test_false_pass_10_seven_of_eight_gpus(root):

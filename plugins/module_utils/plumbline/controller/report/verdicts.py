@@ -257,7 +257,7 @@ def _layout_missing(data, layout, status):
 
 def _not_started(data, needed, missing, excluded):
     """Return the reason of a layout that had too few nodes: which verdict kept which node away."""
-    bad = [(host, item) for host in excluded for item in _worst_by_phase(_node(data, host))]
+    bad = [(host, item) for host in excluded for item in _worst_by_phase(_node(data, host, _of_host(data, host)))]
     told = ["%s by its %s: %s" % (host, item["phase"], sentence(item)) for host, item in bad[:KEPT_AWAY_SHOWN]]
     told += ["and %d more" % (len(bad) - KEPT_AWAY_SHOWN)] if len(bad) > KEPT_AWAY_SHOWN else []
     told = told or ["%s by its %s" % pair for pair in excluded.items()]
@@ -269,6 +269,10 @@ def _not_started(data, needed, missing, excluded):
         "%d node(s) whose verdicts are neither failed nor incomplete" % needed,
         next((item["remedy"] for _host, item in bad if item["remedy"]), "Put right what those verdicts name, and run the playbook again."),
     )
+
+
+def _of_host(data, host):
+    return [entry for entry in data["facts"] if entry["host"] == host]
 
 
 def _worst_by_phase(verdict):
