@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..serving import api_key
 from ..serving.command import checked_layout, printable
@@ -18,7 +18,8 @@ AT_LEAST_ONE = ("runs", "prompts", "concurrency", "input_len", "output_len", "sw
 class Options:
     """The module's arguments under their own names (lengths in tokens, times in s), the SLO's bounds as floats, and what follows from them.
 
-    ``rule`` says when the runs are enough, ``levels`` are the steps of the sweep with its warm-up first, empty without one.
+    ``env`` is the client's environment, with the key of a server that asks for one. ``rule`` says when the runs are enough, ``levels`` are
+    the steps of the sweep with its warm-up first, empty without one.
     """
 
     program: str
@@ -114,4 +115,4 @@ def read(arguments):
     if clash:
         limit = client.SWEEP_SEED
         raise ValueError("two runs would send the same prompts (seed %d): max_runs must stay below %d" % (clash[0], limit))
-    return options
+    return replace(options, env=api_key.client_environment(options.env, options.key))

@@ -7,7 +7,6 @@ import os
 import time
 
 from ..core import processes
-from ..serving import api_key
 from ..serving.runtime import Runtime
 from . import client, result
 
@@ -41,7 +40,7 @@ def one_run(options, others, step):
 def _run_client(options, others, argv, log_path):
     """Run the client until it ends; return its exit status. Raise when the server or a node is lost, or the time is over."""
     with open(log_path, "wb") as log:
-        running = Runtime(options.container).client(argv, api_key.client_environment(options.env, options.key), log)
+        running = Runtime(options.container).client(argv, options.env, log)
         started = time.monotonic()
         try:
             while running.poll() is None:
