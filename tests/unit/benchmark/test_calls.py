@@ -1,4 +1,4 @@
-"""A call that was forked is the program with its arguments in a process of its own, as one that was started alone; nothing is left of either."""
+"""A forked call is the program with its arguments in a process of its own, as one that was started alone; nothing is left of either."""
 
 from __future__ import annotations
 

@@ -27,12 +27,13 @@ MODULES = (
 
 def preload():
     """Import what the program would; whatever hinders it will be said by the program itself."""
+    gc.disable()  # collecting what an import makes is a good part of its time
     for name in MODULES:
         try:
             importlib.import_module(name)
         except Exception:
             continue  # the call meets it again, and its log says it
-    gc.collect()
+    gc.enable()
     gc.freeze()  # no collection of a child walks, and so copies, what all share
 
 
