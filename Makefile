@@ -4,13 +4,14 @@ VENV ?= $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,0)
 
-.PHONY: help run test setup lab lab-down lint unit integration node-tests clean
+.PHONY: help run test setup lab lab-down lint unit integration node-tests bench clean
 
 help:
 	@echo "make run          set up, bring up the three-node lab, run site.yml, write results/<run id>/report.html"
 	@echo "make test         set up, lint, unit tests with cases and fuzz, integration tests in a lab of their own"
 	@echo "make lab          bring the lab up only          make lab-down    take it down, leave nothing behind"
 	@echo "make node-tests   testinfra assertions on the lab's nodes"
+	@echo "make bench        validate against parallel-ssh on the lab, or on INVENTORY=...  (docs/performance.md)"
 	@echo "make lint | unit | integration                   parts of make test"
 
 run: lab
@@ -44,6 +45,9 @@ integration: setup
 
 node-tests: setup
 	python -m pytest tests/node --hosts=ansible://nodes --ansible-inventory=inventory/lab
+
+bench: setup
+	python tests/bench/validate.py $(or $(INVENTORY),inventory/lab)
 
 clean: lab-down
 	rm -rf $(VENV) results

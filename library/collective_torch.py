@@ -49,6 +49,11 @@ options:
     type: list
     elements: int
     required: true
+  sizes_nccl:
+    description: More of O(sizes) where O(backend) is V(nccl), whose links reach their bandwidth with larger messages only.
+    type: list
+    elements: int
+    default: []
   iterations:
     description: The most operations per size, in batches of up to 20.
     type: int
@@ -160,11 +165,11 @@ import shlex
 import tempfile
 from typing import NamedTuple
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.clocks import window as clocks_window
 from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.counters import difference
 from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.core.scrub import scrub_environment
 from ansible.module_utils.plumbline.fabric import collective, transport
 from ansible.module_utils.plumbline.fabric import sizes as collective_size
@@ -372,6 +377,7 @@ def argument_spec():
         "node_rank": {"type": "int", "default": 0},
         "nproc_per_node": {"type": "int", "required": True},
         "sizes": {"type": "list", "elements": "int", "required": True},
+        "sizes_nccl": {"type": "list", "elements": "int", "default": []},
         "iterations": {"type": "int", "default": 100},
         "min_iterations": {"type": "int", "default": 2},
         "budget_s": {"type": "float", "default": 0.4},
@@ -395,6 +401,8 @@ def main():
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     args = module.params
+    if args["backend"] == "nccl":
+        args["sizes"] = sorted({*args["sizes"], *args["sizes_nccl"]})
     problem = wrong_argument(args)
     if problem:
         module.fail_json(msg=problem)

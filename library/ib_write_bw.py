@@ -93,9 +93,9 @@ fact:
 
 import tempfile
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.fabric import pairs as pairwise
 from ansible.module_utils.plumbline.fabric.perftest import output as perftest
 from ansible.module_utils.plumbline.fabric.perftest import run as perftest_run

@@ -212,12 +212,12 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.clocks import window as clocks_window
 from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.counters import difference
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.core.files import write_atomically
+from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.core.scrub import scrub_environment, scrub_text
 from ansible.module_utils.plumbline.fabric import collective, transport
 from ansible.module_utils.plumbline.fabric import sizes as collective_size

@@ -123,7 +123,7 @@ from ansible.module_utils.plumbline.health import expect as health_expect
 from ansible.module_utils.plumbline.health import remedy as health_remedy
 from ansible.module_utils.plumbline.health.collect import collect, leave_out_other_gpus
 from ansible.module_utils.plumbline.health.evidence import azure as azure_evidence
-from ansible.module_utils.plumbline.health.evidence import nhc_conf, nhc_run
+from ansible.module_utils.plumbline.health.evidence import cpu, nhc_conf, nhc_run
 from ansible.module_utils.plumbline.machine import gpu_choice, infiniband, nvidia, sku
 
 
@@ -220,6 +220,7 @@ def main():
     )
     if chosen:
         leave_out_other_gpus(evidence, [gpu["bus_id"] for gpu in chosen])
+    evidence["cpu"]["others"] = cpu.others(evidence["cpu"], expect.get("load_per_cpu_max"), given["root"])
     # After our own reading: NHC loads the GPUs, and what it does to clocks and counters must not be taken for the node's.
     evidence["nhc"] = azure_nhc(given, picked, expect, module.check_mode)
     reasons, remediation = health_remedy.remediation(verdict.assess(evidence, expect), account.physical_host(evidence))

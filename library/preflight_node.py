@@ -20,6 +20,12 @@ options:
       - One that cannot be meant, or is not there, fails with what the node has.
     type: raw
     default: []
+  timeout_s:
+    description:
+      - Seconds that the node's Python may take to answer. One that does not is ended on the node, and the node counts as unreachable.
+      - The action plugin of the same name keeps it. It asks with one command, and runs this module where the answer is no good one.
+    type: int
+    default: 20
 attributes:
   check_mode:
     support: full
@@ -63,7 +69,12 @@ from ansible.module_utils.plumbline.machine import gpu_choice
 def main():
     """Compare the versions, and look for the GPUs that were chosen."""
     module = AnsibleModule(
-        argument_spec={"python_min": {"type": "str", "default": "3.9"}, "gpus": {"type": "raw", "default": []}}, supports_check_mode=True
+        argument_spec={
+            "python_min": {"type": "str", "default": "3.9"},
+            "gpus": {"type": "raw", "default": []},
+            "timeout_s": {"type": "int", "default": 20},
+        },
+        supports_check_mode=True,
     )
     wanted = module.params["python_min"]
     if not re.match(r"^\d+(\.\d+){0,2}$", wanted):

@@ -57,8 +57,8 @@ started: {description: Whether the node is up., type: bool, returned: always}
 import os
 import socket
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import processes
+from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.machine import gpu_choice, net
 from ansible.module_utils.plumbline.serving.cause import told
 from ansible.module_utils.plumbline.serving.command import AddressUnknown, ray_argv

@@ -133,11 +133,11 @@ RETURN = r"""
 fact: {description: The C(benchmark) fact; see docs/facts.md., type: dict, returned: always}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.benchmark import measure
 from ansible.module_utils.plumbline.benchmark import options as benchmark_options
 from ansible.module_utils.plumbline.clocks import window as clocks_window
 from ansible.module_utils.plumbline.core import marks
+from ansible.module_utils.plumbline.core.module import AnsibleModule
 
 
 def main():

@@ -60,7 +60,7 @@ node:
 import json
 import subprocess
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.machine import gpu_choice
 from ansible.module_utils.plumbline.model import config as served_model
 from ansible.module_utils.plumbline.serving import checks as serve_checks

@@ -74,8 +74,8 @@ fact: {description: The C(startup) fact; see docs/facts.md., type: dict, returne
 ready: {description: Whether the server answers completions., type: bool, returned: always}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import marks
+from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.machine import gpu_choice, nvidia
 from ansible.module_utils.plumbline.serving.command import LAYOUT_KEYS, printable
 from ansible.module_utils.plumbline.serving.startup import Start

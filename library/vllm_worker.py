@@ -57,7 +57,7 @@ log: {description: Path of the log on the node., type: str, returned: always}
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.machine import gpu_choice, net
 from ansible.module_utils.plumbline.serving.cause import told
 from ansible.module_utils.plumbline.serving.command import AddressUnknown, serve_argv

@@ -52,7 +52,7 @@ class ActionModule(ControllerAction):
 
     def answer(self, arguments, task_vars):
         """Return the fact as a module would, so that the callback keeps it."""
-        kind = postmortem.kind_of(arguments["fact"])
+        kind = postmortem.kind_of_failed(arguments["fact"])
         said = postmortem.sentences(arguments["results"])
         if not said:
             return {"skipped": True, "changed": False, "skip_reason": "no node has something to say"}

@@ -75,9 +75,11 @@ report_md:
 import os
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.plumbline.controller import run_folder
 from ansible.module_utils.plumbline.controller.action import ControllerAction
 from ansible.module_utils.plumbline.controller.report.data import SCHEMA_DIR
 from ansible.module_utils.plumbline.controller.report.verdicts import lines, why_list
+from ansible.module_utils.plumbline.core.fact import worst
 
 
 class ActionModule(ControllerAction):
@@ -95,6 +97,7 @@ class ActionModule(ControllerAction):
             from ansible.module_utils.plumbline.controller.report.render import build, differing, stale, write
         except ImportError as error:
             raise ValueError("the controller's Python lacks %s: install the project's dependencies, `make setup`" % error.name) from error
+        lost = run_folder.not_kept() if os.path.abspath(os.environ.get("PLUMBLINE_RUN_DIR", "")) == run_dir else []
         files, found = build(run_dir, SCHEMA_DIR, arguments["template_dir"])
         changed, removed = differing(run_dir, files), stale(run_dir, files)
         if not self._task.check_mode:
@@ -106,9 +109,9 @@ class ActionModule(ControllerAction):
                 raise AnsibleActionFail("cannot write the report: %s. Is %s writable, with free space?" % (error, run_dir)) from error
         return {
             "changed": bool(changed or removed),
-            "overall": found["overall"],
-            "lines": lines(found),
-            "not_proven": why_list(found),
+            "overall": worst([found["overall"], "incomplete"]) if lost else found["overall"],
+            "lines": lines(found) + lost,
+            "not_proven": lost + why_list(found),
             "written": changed,
             "removed": removed,
             "report_html": os.path.join(run_dir, "report.html"),

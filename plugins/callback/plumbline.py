@@ -12,6 +12,8 @@ description:
     run itself dies. A fact that breaks its schema is kept too, and counts as incomplete.
   - Tasks that failed and hosts that stopped answering go to C(incidents.json), what was run to C(run.json).
   - Prints one line per verdict and how long each phase took. Tokens and passwords never reach it; C(no_log) results are skipped.
+  - Makes the run's folder before anything is touched, or ends the run there. What could not be kept is named at the end, and fails the run.
+  - Where another stdout callback prints data, such as C(json), its own lines go to the standard error.
   - In check mode no run folder is made. What comes back is kept in a temporary folder, for the decisions of that run, and
     goes away with it.
   - Sets E(PLUMBLINE_RUN_ID) and E(PLUMBLINE_RUN_DIR) for the run, from the environment or the time, and E(PLUMBLINE_KEPT_DIR),
@@ -25,11 +27,14 @@ options:
 """
 
 import atexit
-import json
 import os
 import re
+import shlex
 import shutil
+import signal
+import sys
 import tempfile
+import threading
 import time
 from datetime import datetime, timezone
 
@@ -46,8 +51,11 @@ _MODULE_UTILS = os.path.join(_ROOT, "plugins", "module_utils")
 if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
-from ansible.module_utils.plumbline.core.fact import headline
-from ansible.module_utils.plumbline.core.files import write_atomically
+from ansible.module_utils.plumbline.controller import run_folder, unreachable
+from ansible.module_utils.plumbline.controller.preload import preload
+from ansible.module_utils.plumbline.controller.tally import Tally
+from ansible.module_utils.plumbline.core.fact import headline, kind_of
+from ansible.module_utils.plumbline.core.scrub import scrub_text
 
 try:
     from ansible.module_utils.plumbline.controller.report.data import Schemas, SchemasMissing, entry  # noqa: E402
@@ -57,6 +65,15 @@ except ImportError as error:
     UNCHECKED = "facts are not checked against their schemas: the controller's Python lacks %s (make setup)" % error.name
 else:
     UNCHECKED = None
+
+# Stdout callbacks that print lines for people: ours may stand among them.
+TEXTS = (
+    "default", "minimal", "oneline", "debug", "yaml", "unixy", "dense", "selective", "diy", "skippy", "actionable", "stderr", "full_skip",
+    "awx_display", "timestamp", "tree",
+)  # fmt: skip
+# Playbooks that measure nothing: they must also run where no results can be kept.
+MEASURE_NOTHING = ("reset.yml", "lab_up.yml", "lab_down.yml")
+FAILED = 2  # the exit status of ansible-playbook for failed hosts
 
 COLOURS = {
     "healthy": C.COLOR_OK,
@@ -72,25 +89,10 @@ def now():
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def write_json(path, data):
-    """Write ``data`` to ``path`` so that a reader, or a full disk, never sees half a file."""
-    write_atomically(path, json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n")
-
-
 def remove_in(pid, folder):
     """Remove a folder at the end of the process that made it, not at the end of one that was forked off."""
     if os.getpid() == pid:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_run_id(root):
-    """Return the time as a run id that no run under ``root`` has yet; two runs may start in the same second."""
-    base = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    run_id, count = base, 1
-    while os.path.exists(os.path.join(root, run_id)):
-        count += 1
-        run_id = "%s-%d" % (base, count)
-    return run_id
 
 
 def version():
@@ -120,9 +122,42 @@ def facts_in(result, host):
                 yield about, kind, fact
 
 
-def kind_of(fact):
-    """Return the kind in a fact's schema, ``health`` of ``plumbline.health/1``."""
-    return str(fact.get("schema", "") if isinstance(fact, dict) else "").partition(".")[2].partition("/")[0]
+def stdout_is_text(name):
+    """Tell whether the stdout callback of that name prints lines for people; any other may print data that others parse."""
+    return str(name).rpartition(".")[2] in TEXTS
+
+
+def started_without_config(argv, config=None, folders=None):
+    """Return how to start what was started without the project's settings, None where there are some.
+
+    The links in C(playbooks/) let Ansible find the code from anywhere; settings, such as that nodes log no arguments, are found by
+    ansible.cfg alone. Somebody with a configuration of their own names the callback in it.
+    """
+    ours = os.path.join(_ROOT, "ansible.cfg")
+    if config and os.path.realpath(config) == ours:
+        return None
+    if os.path.join(_ROOT, "plugins", "callback") in [os.path.realpath(folder) for folder in folders or ()]:
+        return None
+    command = scrub_text(" ".join(shlex.quote(word) for word in [os.path.basename(argv[0]), *argv[1:]]))
+    return (
+        "the project's settings are not in use (Ansible read %s), so nothing was touched. Start it from %s, or from here with\n"
+        "  ANSIBLE_CONFIG=%s %s" % (config or "no ansible.cfg", _ROOT, shlex.quote(ours), command)
+    )
+
+
+def connection_of(host, name):
+    """Return address, port and user that the inventory gives a host; of one that a task was delegated to only the name is known."""
+    given = getattr(host, "vars", None) or {}
+    if host.get_name() != name:
+        return name, None, None
+    port, user = given.get("ansible_port"), given.get("ansible_user")
+    address = given.get("ansible_host") or name
+    return [None if "{" in str(item) else item for item in (address, port, user)]
+
+
+def shortened(names, most=8):
+    """Return names as a list for people, the first ``most`` of them."""
+    return ", ".join(names[:most]) + (" and %d more" % (len(names) - most) if len(names) > most else "")
 
 
 class CallbackModule(CallbackBase):
@@ -137,29 +172,45 @@ class CallbackModule(CallbackBase):
         super().__init__()
         self.run = {}
         self.incidents = []
-        self.dir = None  # where this run keeps: its folder, or a temporary one in check mode
+        self.keeper = run_folder.Keeper(None)
         self.kept = 0
+        self._verdicts = {}  # by what a fact is called: the line that shows it
+        self._busy = set()  # the hosts whose task has not come back
+        self._over = False
+        self._to_stderr = not stdout_is_text(C.config.get_config_value("DEFAULT_STDOUT_CALLBACK"))
         self._schemas = None
+        self._tally = Tally()
         self._phase_clock = None
         self._task = ("", time.monotonic())
 
     # -- the run ---------------------------------------------------------------------------
 
+    @property
+    def dir(self):
+        """Where this run keeps: its folder, or a temporary one in check mode; None where nothing is kept."""
+        return self.keeper.folder
+
+    @dir.setter
+    def dir(self, folder):
+        self.keeper = run_folder.Keeper(folder)
+
+    def _say(self, text, color=None):
+        self._display.display(text, color=color, **({"stderr": True} if self._to_stderr else {}))
+
     def v2_playbook_on_start(self, playbook):
-        root = os.path.abspath(self.get_option("results_dir"))
-        run_id = os.environ.get("PLUMBLINE_RUN_ID") or free_run_id(root)
-        if not re.fullmatch(r"[A-Za-z0-9._-]+", run_id):
-            self._display.warning("PLUMBLINE_RUN_ID=%r is no folder name; bad characters become '-'" % run_id)
-            run_id = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
         arguments = context.CLIARGS
-        self.dir = os.path.join(root, run_id)
-        os.environ["PLUMBLINE_RUN_ID"] = run_id
-        os.environ["PLUMBLINE_RUN_DIR"] = self.dir
-        if arguments.get("check"):
-            self.dir = tempfile.mkdtemp(prefix="plumbline-check-")
-            atexit.register(remove_in, os.getpid(), self.dir)
-        os.environ["PLUMBLINE_KEPT_DIR"] = self.dir
+        self._over = False
+        if self.run:  # a second playbook of the same command: one run
+            self.run["playbook"] += " " + os.path.relpath(playbook._file_name)
+            return
+        how = started_without_config(sys.argv, C.CONFIG_FILE, C.config.get_config_value("DEFAULT_CALLBACK_PLUGIN_PATH"))
+        if how:
+            self._refuse(how)
+        run_id = self._make_folder(os.path.basename(playbook._file_name), bool(arguments.get("check")))
+        atexit.register(self._at_exit, os.getpid())
+        self._also_at_sigterm(os.getpid())
         self._learn_schemas()
+        preload()
         self.run = {
             "run_id": run_id,
             "started_at": now(),
@@ -176,6 +227,37 @@ class CallbackModule(CallbackBase):
             "phases": [],
         }
 
+    def _make_folder(self, playbook, check):
+        """Make the folder that this run keeps in and tell everybody; return the run's id. End the run where that cannot be."""
+        root = os.path.abspath(self.get_option("results_dir"))
+        wanted = os.environ.get("PLUMBLINE_RUN_ID")
+        if wanted and run_folder.slug(wanted) != wanted:
+            self._display.warning("PLUMBLINE_RUN_ID=%r is no folder name; bad characters become '-'" % wanted)
+            wanted = run_folder.slug(wanted)
+        try:
+            if check:
+                run_id = wanted or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+                folder, self.dir = os.path.join(root, run_id), tempfile.mkdtemp(prefix="plumbline-check-")
+                atexit.register(remove_in, os.getpid(), self.dir)
+            else:
+                folder = self.dir = run_folder.claim(root, wanted)
+        except (run_folder.CannotKeep, OSError) as error:
+            said = "no results can be kept: %s" % error
+            if playbook not in MEASURE_NOTHING:
+                self._refuse("%s. Nothing was touched." % said)
+            self._display.warning(said)
+            folder, self.dir = os.path.join(root, wanted or "none"), None
+        os.environ["PLUMBLINE_RUN_ID"] = os.path.basename(folder)
+        os.environ["PLUMBLINE_RUN_DIR"] = folder
+        os.environ["PLUMBLINE_KEPT_DIR"] = self.dir or ""
+        os.environ.pop(run_folder.NOT_KEPT, None)
+        return os.path.basename(folder)
+
+    def _refuse(self, why):
+        """End the run before anything is touched. An exception that is none of Ansible's would only be a warning here."""
+        self._display.error("plumbline: %s" % why, wrap_text=False)
+        raise SystemExit(1)
+
     def _learn_schemas(self):
         problem = UNCHECKED
         if not problem:
@@ -190,36 +272,118 @@ class CallbackModule(CallbackBase):
         self._end_phase()
         hosts = play.get_variable_manager()._inventory.get_hosts(play.hosts)
         self.run["hosts"] = sorted(({host.name for host in hosts} | set(self.run["hosts"])) - {"localhost"})
+        self._tally.hosts = len(self.run["hosts"])
         self.run["phases"].append({"name": play.get_name(), "started_at": now(), "duration_s": None})
         self._phase_clock = time.monotonic()
         self._save_run()
+        self.keeper.look()
 
     def v2_playbook_on_stats(self, stats):
         self._end_phase()
         self.run["finished_at"] = now()
         self._save_run()
-        if self.kept and not self.run["check"]:
-            self._display.display("plumbline: %d facts kept in %s" % (self.kept, os.path.relpath(self.dir)))
+        self.keeper.look()
+        self._over = True
+        if self.kept and not self.run["check"] and self.dir:
+            kept = sum(1 for path in self.keeper.kept if path.startswith("facts" + os.sep))
+            self._say("plumbline: %d facts kept in %s" % (kept, os.path.relpath(self.dir)))
+        if self.keeper.lost:
+            self._say_lost()
+            # Ansible takes no status from a callback. This is the last thing that it does before it cleans up.
+            raise SystemExit(FAILED)
+
+    def _say_lost(self):
+        self._say("plumbline: not everything could be kept, so this run fails, whatever else it says:", C.COLOR_ERROR)
+        for text in self.keeper.sentences():
+            self._say("  " + text, C.COLOR_ERROR)
+        shown = [line for what, line in sorted(self._verdicts.items()) if what in self.keeper.lost]
+        if shown:
+            self._say("plumbline: what was measured and not kept:")
+        for line, color in shown:
+            self._say(line, color)
+
+    def _at_exit(self, pid):
+        """Say what a run that was cut short leaves behind; remove the folder of one that kept nothing."""
+        if os.getpid() != pid:
+            return
+        if not self._over and self.run:
+            for text in self.left_behind():
+                sys.stderr.write("plumbline: %s\n" % text)
+            sys.stderr.flush()
+            self._over = True
+        if self.dir and not self.run.get("check"):
+            run_folder.leave_if_empty(self.dir)
+
+    def _also_at_sigterm(self, pid):
+        """Say it also where a job's manager ends the run: Ansible then ends itself by the signal, and nothing runs at exit."""
+        before = signal.getsignal(signal.SIGTERM)
+
+        def handle(number, frame):
+            self._at_exit(pid)
+            if callable(before):
+                before(number, frame)
+            else:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handle)
+
+    def left_behind(self):
+        """Return sentences: where the run was cut short, what may still run, how to end it, and where the facts are."""
+        phase = self.run["phases"][-1]["name"] if self.run["phases"] else "the start"
+        busy, nodes = sorted(self._busy - {"localhost"}), self.run["hosts"]
+        on = " on %s" % shortened(busy) if busy else ""
+        found = ["the run was cut short in the phase %r, at the task %r%s." % (phase, self._task[0] or "none", on)]
+        if nodes and not self.run["check"]:
+            inventory = " ".join("-i %s" % shlex.quote(item) for item in self.run["inventory"])
+            limit = " --limit %s" % shlex.quote(self.run["limit"]) if self.run["limit"] else ""
+            reset = os.path.relpath(os.path.join(_ROOT, "playbooks", "reset.yml"))
+            found.append(
+                "What it started on %s may still run: the task itself, servers and containers of a layout, locked clocks. This ends them:\n"
+                "  ansible-playbook %s%s%s" % (shortened(nodes), inventory + " " if inventory else "", reset, limit)
+            )
+        facts = sum(1 for path in self.keeper.kept if path.startswith("facts" + os.sep))
+        if facts and not self.run["check"]:
+            report = os.path.relpath(os.path.join(_ROOT, "playbooks", "report.yml"))
+            found.append(
+                "%d facts are kept in %s. A report on them:\n  ansible-playbook %s -e report_run_dir=%s"
+                % (facts, os.path.relpath(self.dir), report, shlex.quote(self.dir))
+            )
+        elif not self.run["check"]:
+            found.append("No fact was kept.")
+        return found + self.keeper.sentences()
 
     def _end_phase(self):
+        for line in self._tally.lines():
+            self._say(line, C.COLOR_OK)
         if self.run["phases"]:
             self.run["phases"][-1]["duration_s"] = round(time.monotonic() - self._phase_clock, 3)
 
     def _save_run(self):
         if self.kept or self.incidents:
-            write_json(os.path.join(self.dir, "run.json"), self.run)
+            self.keeper.write("run.json", self.run)
 
     # -- what came back --------------------------------------------------------------------
 
+    def v2_runner_on_start(self, host, task):
+        self._busy.add(host.get_name())
+
+    def v2_runner_on_skipped(self, result):
+        self._busy.discard(result.host.get_name())
+
     def v2_runner_on_ok(self, result):
+        self._busy.discard(result.host.get_name())
         self._keep(result)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
+        self._busy.discard(result.host.get_name())
         self._keep(result)
         if "results" not in result.result and not any(True for _ in facts_in(result.result, None)):
             self._incident(result, "failed")
 
     def v2_runner_on_unreachable(self, result):
+        self._busy.discard(result.host.get_name())
         if "results" not in result.result:
             self._incident(result, "unreachable")
 
@@ -233,10 +397,7 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_async_poll(self, result):
         name, started = self._task  # the polled result calls itself async_status
-        self._display.display(
-            "    %-12s %-50s %4d s so far" % (result.host.get_name(), name[:50], time.monotonic() - started),
-            color=C.COLOR_SKIP,
-        )
+        self._say("    %-12s %-50s %4d s so far" % (result.host.get_name(), name[:50], time.monotonic() - started), C.COLOR_SKIP)
 
     def _keep(self, result):
         data = result.result
@@ -245,16 +406,20 @@ class CallbackModule(CallbackBase):
         for host, kind, fact in facts_in(data, result.host.get_name()):
             self._keep_fact(host, kind, fact)
         if isinstance(data.get("plumbline_selection"), dict):
-            write_json(os.path.join(self.dir, "selection.json"), data["plumbline_selection"])
+            self.keeper.write("selection.json", data["plumbline_selection"])
 
     def _keep_fact(self, host, kind, fact):
         name = re.sub(r"[^a-z0-9_.]+", "_", str(fact.get("name")))
-        write_json(os.path.join(self.dir, "facts", host, "%s.%s.json" % (kind, name)), fact)
+        what = os.path.join("facts", host, "%s.%s.json" % (kind, name))
         self.kept += 1
-        self._save_run()
         status, said = self._judge(host, kind, name, fact)
         line = "  %-10s %-12s %-10s %-22s %6.1f s" % (status, host, kind, fact.get("name"), fact.get("duration_s") or 0)
-        self._display.display(line + ("  " + said if said else ""), color=COLOURS.get(status, C.COLOR_ERROR))
+        line += "  " + said if said else ""
+        self._verdicts[what] = (line, COLOURS.get(status, C.COLOR_ERROR))
+        self.keeper.write(what, fact)
+        self._save_run()
+        if not self._tally.folds(status, kind, fact):
+            self._say(*self._verdicts[what])
 
     def _judge(self, host, kind, name, fact):
         """Return a fact's status and the sentence that explains it, as the report will see them."""
@@ -267,18 +432,23 @@ class CallbackModule(CallbackBase):
     def _incident(self, result, state):
         data = result.result
         secret = data.get("_ansible_no_log")
-        message = "hidden: the task is marked no_log" if secret else str(data.get("msg") or data.get("stderr") or "")
+        message = "hidden: the task is marked no_log" if secret else scrub_text(str(data.get("msg") or data.get("stderr") or ""))
         role = result.task._role
         delegate = result.task.delegate_to  # still a template where the task failed before a node was chosen
+        host, remedy = delegate if delegate and "{" not in delegate else result.host.get_name(), None
+        if state == "unreachable" and not secret:
+            message, remedy = unreachable.explain(message, *connection_of(result.host, host))
+            self._say("  unreachable %-12s %s → %s" % (host, message, remedy), C.COLOR_UNREACHABLE)
         self.incidents.append(
             {
-                "host": delegate if delegate and "{" not in delegate else result.host.get_name(),
+                "host": host,
                 "task": result.task.get_name(),
                 "role": role.get_name() if role else None,
                 "state": state,
                 "message": message[:2000],
                 "at": now(),
+                **({"remedy": remedy} if remedy else {}),
             }
         )
-        write_json(os.path.join(self.dir, "incidents.json"), self.incidents)
+        self.keeper.write("incidents.json", self.incidents)
         self._save_run()

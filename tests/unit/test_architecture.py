@@ -70,9 +70,9 @@ def copy(tmp_path_factory):
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in filter(None, listing.stdout.split("\0")):
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     for path, text in NEW.items():
         assert not (folder / path).exists(), "%s is there already" % path
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from action_run import run_action
@@ -12,7 +13,7 @@ from jsonschema import Draft202012Validator
 from report_runs import health
 
 
-def fact(kernel="5.15", driver="580.1", sku="a", nccl=478.0, ib=(390.0, 391.0), temperature=34):
+def fact(kernel="5.15", driver="580.1", sku="a", nccl=478.0, ib=(390.0, 391.0), temperature=34, write_ms=None, answer_s=None):
     """Return the parts of a health fact that are compared."""
     return {
         "context": {"kernel": kernel, "os": "Ubuntu", "driver": driver, "sku": sku, "gpu_vbios": ["96.00"], "ib_firmware": ["28.39"]},
@@ -20,6 +21,8 @@ def fact(kernel="5.15", driver="580.1", sku="a", nccl=478.0, ib=(390.0, 391.0), 
             "nhc": {"nccl_allreduce_gbps": nccl, "ib_write_gbit_s": dict(zip("xy", ib))},  # noqa: B905
             "gpus": {"0001:00:00.0": {"temperature_c": temperature}, "0002:00:00.0": {"temperature_c": None}},
             "memory_total_bytes": 1 << 40,
+            "disk_write_ms": {"/": write_ms},
+            "answer_s": answer_s,
         },
     }
 
@@ -119,3 +122,39 @@ def test_action_returns_a_valid_fact_of_every_node(keep):
 def test_action_refuses_what_it_cannot_compare(keep):
     result = run_action("fleet_health", {"nodes": ["n0"], "min_nodes": 2})
     assert result["failed"] and "at least 3" in result["msg"]
+
+
+def test_a_disk_that_is_slow_is_named_and_noise_is_not():
+    # 16 healthy nodes of a lab, one run: write latencies on a disk that they share, in ms.
+    noise = (9.2, 11.8, 10.1, 13.0, 9.9, 96.4, 12.2, 31.7, 10.8, 9.5, 117.8, 14.1, 12.9, 31.9, 10.3, 11.1)
+    given = nodes(*[fact(write_ms=value) for value in noise])
+    assert all(bad(name, given) == {} for name in given)
+    slow = nodes(*[fact(write_ms=value) for value in (*noise, 1450.0)])
+    assert bad("n16", slow) == {"fleet.disk_write_max_ms": "degraded"}
+    assert all(bad("n%d" % index, slow) == {} for index in range(16))
+
+
+def test_temperatures_a_few_degrees_apart_are_no_finding():
+    given = nodes(*[fact(temperature=value) for value in (30, 30, 31, 30, 30, 37)])
+    assert all(bad(name, given) == {} for name in given)
+
+
+def test_a_node_that_takes_much_longer_to_answer_is_slow_with_its_figure():
+    given = nodes(*[fact(answer_s=value) for value in (0.9, 1.1, 1.0, 1.4, 1.2, 21.3)])
+    assert bad("n5", given) == {"fleet.answer_s": "degraded"}
+    (found,) = [item for item in fleet.judge("n5", given)[0] if item["status"] == "degraded"]
+    assert "n5 has 21.3, the median of 6 nodes is 1.15" in found["seen"] and "top" in found["remedy"]
+    # Real: 14 nodes of a lab on two busy processors, one with a Python that sleeps for 9 s first.
+    seen = (3.422, 3.539, 3.588, 3.727, 3.766, 3.809, 3.936, 4.107, 4.128, 4.285, 4.416, 4.46, 4.717, 11.442)
+    real = nodes(*[fact(answer_s=value) for value in seen])
+    assert [name for name in real if bad(name, real)] == ["n13"]
+    # 64 nodes of one machine with two cores: the first to start is done first.
+    crowd = nodes(*[fact(answer_s=2 + index / 4) for index in range(64)])
+    assert all(bad(name, crowd) == {} for name in crowd)
+
+
+def test_a_thousand_nodes_are_compared_in_seconds():
+    began = time.monotonic()
+    found = fleet.facts({"n%04d" % index: fact(nccl=470 + index % 7, answer_s=1.0) for index in range(1000)})
+    assert len(found) == 1000 and time.monotonic() - began < 10
+    assert len(found[0][1]["context"]["nodes"]) == 32 and found[0][1]["measured"]["nodes_count"] == 1000

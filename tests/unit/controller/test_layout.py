@@ -57,6 +57,13 @@ def test_nothing_is_started_for_a_layout_whose_nodes_are_missing(one):
     assert [plan[key] for key in ("hosts", "container_hosts", "ray_hosts", "worker_hosts")] == [[]] * 4
 
 
+@pytest.mark.parametrize("executor", ["mp", "ray"])
+@pytest.mark.parametrize("tp, pp, nodes, off", [(4, 1, 2, True), (16, 1, 2, True), (4, 2, 4, True), (2, 2, 2, False), (4, 1, 1, False)])
+def test_ranks_of_one_group_on_several_nodes_do_not_wait_for_each_other_on_local_sockets(executor, tp, pp, nodes, off):
+    plan = planned(dict(RAY, tp=tp, pp=pp, nodes=nodes, executor=executor), hosts=["a", "b", "c", "d"])
+    assert plan["env"].get("VLLM_ALLREDUCE_USE_SYMM_MEM") == ("0" if off else None)
+
+
 def test_sizes_given_as_text_count_as_numbers():
     assert planned(dict(RAY, tp="4", pp="2", nodes="2"))["slots"] == 4
 

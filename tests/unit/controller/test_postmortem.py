@@ -58,8 +58,8 @@ def test_every_node_says_its_part_and_a_dead_one_by_its_message():
 @pytest.mark.parametrize("other", [{"status": "failed"}, {"schema": "plumbline.startup/1"}, {"schema": "else/1", "reasons": []}, {}])
 def test_something_else_than_a_fact_is_refused(other):
     with pytest.raises(ValueError, match="no fact"):
-        postmortem.kind_of(other)
+        postmortem.kind_of_failed(other)
 
 
 def test_the_kind_is_that_of_the_schema():
-    assert postmortem.kind_of(failed_start()) == "startup"
+    assert postmortem.kind_of_failed(failed_start()) == "startup"

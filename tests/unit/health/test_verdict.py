@@ -65,6 +65,9 @@ def test_good_node_is_healthy_and_every_check_says_so():
         ({"cpu__count": 95}, {"cpu.count": "failed"}),
         ({"cpu__count": None}, {"cpu.count": "incomplete", "cpu.load": "incomplete"}),
         ({"cpu__load": [90.0, 1.0, 1.0]}, {"cpu.load": "degraded"}),
+        # 250 per processor, by whom? Plumbline's own load is no finding; one training job on every processor is, and is named.
+        ({"cpu__load": [24000.0, 1.0, 1.0], "cpu__others": {"mean": 1.2, "top": []}}, {}),
+        ({"cpu__load": [900.0, 1.0, 1.0], "cpu__others": {"mean": 800.0, "top": []}}, {"cpu.load": "degraded"}),
         ({"cpu__load": None}, {"cpu.load": "incomplete"}),
         ({"memory__total": 1700 * GIB}, {"memory.total": "failed"}),
         ({"memory__available": 2 * GIB}, {"memory.available": "failed"}),
@@ -140,3 +143,10 @@ def test_optional_evidence_is_skipped_but_a_finding_still_counts():
 def test_a_check_that_breaks_is_incomplete_and_alone():
     found = bad(broken(cpu={}))
     assert found == {"cpu": "incomplete"}
+
+
+def test_who_makes_the_load_is_named():
+    top = [{"pid": 7, "command": "python train.py", "mean": 790.0}]
+    given = broken(cpu__load=[900.0, 1.0, 1.0], cpu__others={"mean": 800.0, "top": top})
+    found = next(item for item in assess(given, EXPECT) if item["check"] == "cpu.load")
+    assert "python train.py (pid 7, 790.0)" in found["seen"] and found["remedy"]

@@ -95,8 +95,9 @@ def test_facts_of_several_hosts_go_to_their_hosts(keeper, tmp_path):
 
 def test_check_mode_leaves_nothing_in_the_results_and_nothing_behind(tmp_path, monkeypatch):
     for name in ("PLUMBLINE_RUN_ID", "PLUMBLINE_RUN_DIR", "PLUMBLINE_KEPT_DIR"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # what the run sets goes away with the test
     monkeypatch.setattr(callback.context, "CLIARGS", {"check": True})
+    monkeypatch.setattr(callback.atexit, "register", lambda *_args: None)
     plugin = callback.CallbackModule()
     plugin._display = SimpleNamespace(display=lambda *_args, **_more: None, warning=lambda _text: None)
     monkeypatch.setattr(plugin, "get_option", lambda _name: str(tmp_path / "results"))
@@ -115,3 +116,47 @@ def test_check_mode_leaves_nothing_in_the_results_and_nothing_behind(tmp_path, m
 def test_fact_name_cannot_leave_the_run_folder(keeper, tmp_path):
     keeper.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": dict(fact(), name="../../evil")}}}))
     assert [path.name for path in (tmp_path / "facts/node1").iterdir()] == ["health..._.._evil.json"]
+
+
+@pytest.mark.parametrize(("name", "text"), [("default", True), ("ansible.builtin.minimal", True), ("awx_display", True), ("json", False),
+                                            ("ansible.posix.jsonl", False), ("their.own.thing", False)])  # fmt: skip
+def test_only_stdout_that_people_read_gets_our_lines(name, text):
+    assert callback.stdout_is_text(name) is text
+
+
+def test_without_the_projects_settings_it_says_how_to_start():
+    ours = str(callback.os.path.join(callback._ROOT, "ansible.cfg"))
+    argv = ["/usr/bin/ansible-playbook", "/x y/site.yml"]
+    assert callback.started_without_config(argv, ours) is None
+    assert callback.started_without_config(argv, "/etc/own.cfg", [callback._ROOT + "/plugins/callback"]) is None
+    for config in (None, "/etc/ansible/ansible.cfg"):
+        said = callback.started_without_config(argv, config, ["/usr/share/callback"])
+        assert "ANSIBLE_CONFIG=%s ansible-playbook '/x y/site.yml'" % ours in said and (config or "no ansible.cfg") in said
+
+
+@pytest.mark.parametrize("playbook", ["reset.yml", "lab_down.yml", "site.yml"])
+def test_what_measures_nothing_also_runs_where_nothing_can_be_kept(tmp_path, monkeypatch, playbook):
+    for name in ("PLUMBLINE_RUN_ID", "PLUMBLINE_RUN_DIR", "PLUMBLINE_KEPT_DIR", "PLUMBLINE_NOT_KEPT"):
+        monkeypatch.setenv(name, "")
+    (tmp_path / "results").write_text("a file")
+    plugin, said = callback.CallbackModule(), []
+    plugin._display = SimpleNamespace(
+        warning=said.append, error=lambda text, **_more: said.append(text), display=lambda *_args, **_more: None
+    )
+    monkeypatch.setattr(plugin, "get_option", lambda _name: str(tmp_path / "results"))
+    if playbook == "site.yml":
+        with pytest.raises(SystemExit):
+            plugin._make_folder(playbook, False)
+    else:
+        plugin._make_folder(playbook, False)
+        plugin.v2_runner_on_unreachable(result({"msg": "gone"}))
+        assert plugin.dir is None and not plugin.keeper.lost
+    assert "no results can be kept" in said[0] and "move it away" in said[0]
+
+
+def test_a_node_that_ssh_does_not_reach_has_a_cause_and_a_remedy(keeper, tmp_path):
+    wall = "Failed to connect to the host via ssh: " + "@" * 59 + "\nssh: connect to host 10.0.0.4 port 22: Connection refused"
+    keeper.v2_runner_on_unreachable(result({"msg": wall, "unreachable": True}))
+    (incident,) = json.loads((tmp_path / "incidents.json").read_text())
+    assert incident["message"] == "nothing listens there for ssh" and "start sshd" in incident["remedy"]
+    assert "unreachable node1" in keeper.said[0] and "@" not in keeper.said[0]

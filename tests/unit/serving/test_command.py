@@ -8,6 +8,7 @@ import pytest
 from ansible.module_utils.plumbline.serving.command import (
     AddressUnknown,
     checked_layout,
+    key_by_environment,
     node_environment,
     option,
     printable,
@@ -101,3 +102,14 @@ def test_over_two_nodes_with_two_gpus_each_both_share_the_ranks(tp, pp):
     assert [option(argv, "--node-rank") for argv in argvs] == ["0", "1"] and ranks_on(layout) == 2
     under_ray = serve_argv("vllm", dict(layout, executor="ray"), "/m", "q", "10.0.0.4", 8000, 2048, "float16")
     assert option(under_ray, "--distributed-executor-backend") == "ray" and "--nnodes" not in under_ray
+
+
+@pytest.mark.parametrize("given", [["--api-key", "K"], ["--api-key=K"], ["--api_key", "K"]])
+def test_a_key_is_not_on_the_command_line_where_every_user_sees_it(given):
+    argv, env = key_by_environment(["vllm", "serve", *given, "--port", "8000"], {"A": "1"})
+    assert argv == ["vllm", "serve", "--port", "8000"] and env == {"A": "1", "VLLM_API_KEY": "K"}
+
+
+def test_several_keys_and_none_stay_as_they_are():
+    for words in (["vllm", "serve", "--api-key", "K", "L"], ["vllm", "serve", "--api-key-file", "x"], ["sh", "-c", "true"]):
+        assert key_by_environment(words, None) == (words, {})

@@ -87,3 +87,14 @@ def test_a_node_without_the_address_starts_nothing(tmp_path):
 def test_the_command_can_be_pasted_and_has_no_secret(tmp_path):
     made = Program(["vllm", "serve", "a b"], {"HF_TOKEN": "hf_secretsecret"}, "127.0.0.1", str(tmp_path / "log"))
     assert "VLLM_HOST_IP=127.0.0.1" in made.command and "'a b'" in made.command and "hf_secret" not in made.command
+
+
+def test_a_key_given_as_an_option_is_in_no_command_line(tmp_path):
+    made = Program(["sh", "-c", "exec sleep 61", "--api-key", "keyMadeUp4711"], {}, "127.0.0.1", str(tmp_path / "server.log"))
+    serve_id = "test-%s" % uuid.uuid4()
+    try:
+        made.start(serve_id)
+        assert "keyMadeUp4711" not in Path("/proc/%d/cmdline" % made.pid).read_text() and "keyMadeUp4711" not in made.command
+        assert processes.environment_of(made.pid)["VLLM_API_KEY"] == "keyMadeUp4711"
+    finally:
+        processes.stop(serve_id, grace_s=1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ..core.scrub import scrub_options, scrub_text
 from .kept import NothingKeeps
 from .report.data import NotARunFolder, SchemasMissing
 
@@ -20,12 +21,17 @@ class ControllerAction(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """Return what ``answer`` returns; what it raises as ValueError or about the run folder fails the task with its words."""
         result = super().run(tmp, task_vars)
-        _checked, arguments = self.validate_argument_spec(argument_spec=self.ARGUMENTS)
+        try:
+            _checked, arguments = self.validate_argument_spec(argument_spec=self.ARGUMENTS)
+        except AnsibleError as error:
+            # It quotes the argument, which may be an environment with a token in it.
+            raise AnsibleActionFail(scrub_text(str(error))) from None
         try:
             result.update(self.answer(arguments, task_vars or {}))
         except (ValueError, NothingKeeps, NotARunFolder, SchemasMissing) as error:
-            raise AnsibleActionFail("%s: %s" % (self._task.action, error)) from error
-        return result
+            raise AnsibleActionFail(scrub_text("%s: %s" % (self._task.action, error))) from None
+        # What is wrong is quoted, and it may be an environment or an argument with a token in it.
+        return scrub_options(result)[0] if result.get("failed") else result
 
     def answer(self, arguments, task_vars):
         """Return the result's keys; ``arguments`` are checked and converted."""

@@ -7,7 +7,9 @@ bad, as a mean and a standard deviation do. With fewer than five nodes nothing i
 
 from __future__ import annotations
 
+import math
 import statistics
+from typing import NamedTuple
 
 from ..core.fact import Measurement, reason
 
@@ -27,18 +29,43 @@ VERSIONS = {
     "gpu_vbios": "firmware is Azure's: report the node, or keep it as a spare",
     "ib_firmware": "firmware is Azure's: report the node, or keep it as a spare",
 }
-# Metric: the side on which it is bad, and the least distance from the median, as a share of it, that matters at all. Without the
-# second, five nodes within a percent of each other would have an outlier.
+
+
+class Metric(NamedTuple):
+    """What makes a number an outlier, beside its score: all of it has to be.
+
+    ``side`` is the one on which it is bad. ``share`` is the least distance from the median that matters at all, as a share of the median:
+    without it, five nodes within a percent of each other would have an outlier. ``apart`` is that distance in the number's own unit, below
+    which nobody would notice it. ``times`` marks what cannot be less than nothing and is now and then much more (how long something
+    took): its logarithm is compared, since of such numbers a few are always far above the median.
+    """
+
+    side: str
+    share: float
+    apart: float = 0.0
+    times: bool = False
+
+
 METRICS = {
-    "nccl_allreduce_gbps": ("low", 0.02),
-    "ib_write_min_gbit_s": ("low", 0.02),
-    "h2d_min_gbps": ("low", 0.05),
-    "d2h_min_gbps": ("low", 0.05),
-    "p2p_min_gbps": ("low", 0.02),
-    "memory_total_bytes": ("low", 0.005),
-    "gpu_temperature_max_c": ("high", 0.15),
-    "disk_write_max_ms": ("high", 1.0),
+    "nccl_allreduce_gbps": Metric("low", 0.02),
+    "ib_write_min_gbit_s": Metric("low", 0.02),
+    "h2d_min_gbps": Metric("low", 0.05),
+    "d2h_min_gbps": Metric("low", 0.05),
+    "p2p_min_gbps": Metric("low", 0.02),
+    "memory_total_bytes": Metric("low", 0.005),
+    # Idle GPUs of one size are a few degrees apart by their place in the chassis.
+    "gpu_temperature_max_c": Metric("high", 0.15, 10.0),
+    # The fastest of three writes (health/evidence/disk.py). Half a second for 1 MiB is 2 MB/s: a user would call that slow.
+    "disk_write_max_ms": Metric("high", 2.0, 500.0, times=True),
+    # From the call of the health check to its answer. A node that takes twice what the others take, and five seconds more, takes
+    # that at every task, and is waited for wherever nodes work together.
+    "answer_s": Metric("high", 1.0, 5.0, times=True),
 }
+REMEDIES = {
+    "answer_s": "look at what slows it: processors (top), memory (swap), disk (iostat -x), the way to it (ping); replace it if it stays",
+}
+REMEDY = "look at this node's own checks of it; keep it as a spare, and replace it if it stays apart"
+NAMED = 32  # so many nodes are named in each fact: of a thousand, each naming all would be a million names
 
 
 def _numbers(values):
@@ -66,6 +93,7 @@ def summary(fact):
         "memory_total_bytes": ([measured.get("memory_total_bytes")], min),
         "gpu_temperature_max_c": ([item.get("temperature_c") for item in gpus], max),
         "disk_write_max_ms": ((measured.get("disk_write_ms") or {}).values(), max),
+        "answer_s": ([measured.get("answer_s")], max),
     }
     metrics = {}
     for key, (values, fold) in series.items():
@@ -77,50 +105,88 @@ def summary(fact):
 
 def score(value, values):
     """Return ``(modified z-score, median, MAD)`` of ``value`` among ``values``; 0 where all are equal."""
-    middle = statistics.median(values)
-    deviations = [abs(item - middle) for item in values]
-    mad = statistics.median(deviations)
-    if mad > 0:
-        return 0.6745 * (value - middle) / mad, middle, mad
-    mean = sum(deviations) / len(deviations)
-    return ((value - middle) / (MEAN_AD_SCALE * mean) if mean > 0 else 0.0), middle, mad
+    spread = Spread(values)
+    return spread.score(value), spread.middle, spread.mad
 
 
-def judge(node, nodes, min_nodes=MIN_NODES, limit=LIMIT):
+class Spread:
+    """Where numbers lie and how far apart: median, median and mean absolute deviation, worked out once for all of them."""
+
+    def __init__(self, values):
+        self.middle = statistics.median(values)
+        deviations = [abs(item - self.middle) for item in values]
+        self.mad = statistics.median(deviations)
+        self._mean = sum(deviations) / len(deviations)
+
+    def score(self, value):
+        """Return the modified z-score of ``value``."""
+        if self.mad > 0:
+            return 0.6745 * (value - self.middle) / self.mad
+        return (value - self.middle) / (MEAN_AD_SCALE * self._mean) if self._mean > 0 else 0.0
+
+
+class Peers:
+    """The nodes of one SKU: what each has, and what is worked out once for all of them."""
+
+    def __init__(self, nodes):
+        self.nodes = dict(sorted(nodes.items()))
+        self.versions = {key: self._by_value(key) for key in VERSIONS}
+        self.values = {key: {name: item["metrics"][key] for name, item in self.nodes.items() if key in item["metrics"]} for key in METRICS}
+        self._spreads = {}
+
+    def _by_value(self, key):
+        found = {}
+        for name, item in self.nodes.items():
+            if key in item["versions"]:
+                found.setdefault(item["versions"][key], []).append(name)
+        return found
+
+    def spread(self, key):
+        """Return ``(spread of the numbers, spread to score by)`` of a metric; they differ where its logarithm is compared."""
+        if key not in self._spreads:
+            values = list(self.values[key].values())
+            plain = Spread(values)
+            self._spreads[key] = plain, Spread([_log(value) for value in values]) if METRICS[key].times else plain
+        return self._spreads[key]
+
+
+def _log(value):
+    return math.log(max(value, 1e-3))
+
+
+def peers_of(nodes):
+    """Return ``{sku: Peers}`` of ``{name: summary}``."""
+    found = {}
+    for name, item in nodes.items():
+        found.setdefault(item["sku"], {})[name] = item
+    return {sku: Peers(members) for sku, members in found.items()}
+
+
+def judge(node, nodes, min_nodes=MIN_NODES, limit=LIMIT, peers=None):
     """Compare ``node`` with the nodes of its SKU; return ``(reasons, measured)``.
 
-    ``nodes`` maps a name to its :func:`summary`; ``node`` must be in it.
+    ``nodes`` maps a name to its :func:`summary`; ``node`` must be in it. ``peers`` spares working out :func:`peers_of` anew.
     """
     sku = nodes[node]["sku"]
-    peers = {name: item for name, item in sorted(nodes.items()) if item["sku"] == sku}
-    measured = {"nodes_count": len(peers), "metrics": {}}
-    if len(peers) < 2:
+    peers = (peers or peers_of(nodes))[sku]
+    measured = {"nodes_count": len(peers.nodes), "metrics": {}}
+    if len(peers.nodes) < 2:
         text = "%s is the only node of SKU %s that was measured" % (node, sku)
         return [reason("fleet", "skipped", text, "at least two nodes of the same SKU")], measured
-    found = []
-    for key, remedy in VERSIONS.items():
-        item = _version(node, peers, key, remedy)
-        if item:
-            found.append(item)
-    for key, (side, least) in METRICS.items():
-        values = {name: item["metrics"][key] for name, item in peers.items() if key in item["metrics"]}
-        item = _outlier(node, values, key, side, least, min_nodes, limit, measured["metrics"])
-        if item:
-            found.append(item)
+    found = [_version(node, peers, key, remedy) for key, remedy in VERSIONS.items()]
+    found += [_outlier(node, peers, key, min_nodes, limit, measured["metrics"]) for key in METRICS]
+    found = [item for item in found if item is not None]
     if not found:
         found.append(reason("fleet", "skipped", "no node has anything to compare", "versions or numbers on two nodes"))
     return found, measured
 
 
 def _version(node, peers, key, remedy):
-    by_value = {}
-    for name, item in peers.items():
-        if key in item["versions"]:
-            by_value.setdefault(item["versions"][key], []).append(name)
+    by_value = peers.versions[key]
     if not by_value:
         return None
-    check, mine = "fleet.%s" % key, peers[node]["versions"].get(key)
-    threshold = "the same on %d nodes" % len(peers)
+    check, mine = "fleet.%s" % key, peers.nodes[node]["versions"].get(key)
+    threshold = "the same on %d nodes" % len(peers.nodes)
     if mine is None:
         text = "%s has none; %s" % (node, _split(by_value))
         return reason(check, "incomplete", text, threshold, "look why this node does not tell it (its own health checks)")
@@ -130,7 +196,7 @@ def _version(node, peers, key, remedy):
     leading = [value for value, names in by_value.items() if len(names) == most]
     if mine in leading and len(leading) == 1 and most > sum(map(len, by_value.values())) / 2:
         odd = sorted(name for value, names in by_value.items() if value != mine for name in names)
-        return reason(check, "healthy", "%s, as most; not so %s" % (mine, ", ".join(odd)), threshold)
+        return reason(check, "healthy", "%s, as most; not so %s" % (mine, ", ".join(odd[:4]) + ("…" if len(odd) > 4 else "")), threshold)
     text = "%s has %s; %s" % (node, mine, _split(by_value))
     if len(leading) > 1 or most <= sum(map(len, by_value.values())) / 2:
         text += "; no version has a majority"
@@ -142,7 +208,8 @@ def _split(by_value):
     return "fleet: " + "; ".join(parts)
 
 
-def _outlier(node, values, key, side, least, min_nodes, limit, measured):
+def _outlier(node, peers, key, min_nodes, limit, measured):
+    values, metric = peers.values[key], METRICS[key]
     if node not in values:
         return None  # this node has no such number; whether it should is for its own checks
     check = "fleet.%s" % key
@@ -150,18 +217,19 @@ def _outlier(node, values, key, side, least, min_nodes, limit, measured):
         text = "%d nodes have it: too few to tell an outlier" % len(values)
         return reason(check, "skipped", text, "at least %d nodes" % min_nodes)
     value = values[node]
-    z, middle, mad = score(value, list(values.values()))
-    measured[key] = {"value": value, "median": middle, "mad": mad, "score": round(z, 3), "nodes_count": len(values)}
-    threshold = "modified z-score %s %g, or within %g %% of the median" % (
-        ">= -" if side == "low" else "<= ", limit, 100 * least
+    plain, scored = peers.spread(key)
+    z, middle = scored.score(_log(value) if metric.times else value), plain.middle
+    measured[key] = {"value": value, "median": middle, "mad": plain.mad, "score": round(z, 3), "nodes_count": len(values)}
+    least = max(metric.share * abs(middle), metric.apart)
+    threshold = "modified z-score %s%g%s, or within %.3g of the median" % (
+        ">= -" if metric.side == "low" else "<= ", limit, " of its logarithm" if metric.times else "", least,
     )  # fmt: skip
-    far = abs(value - middle) > least * abs(middle)
-    bad = far and (z < -limit if side == "low" else z > limit)
+    far = abs(value - middle) > least
+    bad = far and (z < -limit if metric.side == "low" else z > limit)
     text = "%s has %g, the median of %d nodes is %g (score %+.1f)" % (node, value, len(values), middle, z)
     if not bad:
-        return reason(check, "healthy", text, threshold.replace("- ", "-"))
-    remedy = "look at this node's own checks of it; keep it as a spare, and replace it if it stays apart"
-    return reason(check, "degraded", text, threshold.replace("- ", "-"), remedy)
+        return reason(check, "healthy", text, threshold)
+    return reason(check, "degraded", text, threshold, REMEDIES.get(key, REMEDY))
 
 
 def facts(found, min_nodes=MIN_NODES, limit=LIMIT):
@@ -172,11 +240,12 @@ def facts(found, min_nodes=MIN_NODES, limit=LIMIT):
     if min_nodes < 3:
         raise ValueError("min_nodes is %d, expected at least 3: a median of two hides the odd one" % min_nodes)
     nodes = {node: summary(fact) for node, fact in found.items()}
-    return [(node, _fact(node, nodes, min_nodes, limit)) for node in nodes]
+    peers = peers_of(nodes)
+    return [(node, _fact(node, nodes, min_nodes, limit, peers)) for node in nodes]
 
 
-def _fact(node, nodes, min_nodes, limit):
+def _fact(node, nodes, min_nodes, limit, peers):
     measurement = Measurement("health", "fleet", command="fleet_health")
-    measurement.reasons, measurement.measured = judge(node, nodes, min_nodes, limit)
-    measurement.context = {"sku": nodes[node]["sku"], "nodes": sorted(nodes)}
+    measurement.reasons, measurement.measured = judge(node, nodes, min_nodes, limit, peers)
+    measurement.context = {"sku": nodes[node]["sku"], "nodes": list(peers[nodes[node]["sku"]].nodes)[:NAMED]}
     return measurement.fact()

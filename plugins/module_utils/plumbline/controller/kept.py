@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from . import run_folder
 from .report import data as run_data
 from .report.records.entries import entry_status
 from .report.records.reading import get
@@ -18,7 +19,7 @@ FOLDER = "PLUMBLINE_KEPT_DIR"
 
 
 class NothingKeeps(Exception):
-    """No folder is named: the callback is not loaded, and nothing that was measured is kept."""
+    """No folder is named: the callback is not loaded, and nothing that was measured is kept; or something could not be kept."""
 
 
 def load():
@@ -32,6 +33,9 @@ def load():
             "%s is not set, so no fact is kept: the plumbline callback sets it. Run from the project's root, where ansible.cfg names"
             " the callback, or set ANSIBLE_CALLBACK_PLUGINS to the project's plugins/callback." % FOLDER
         )
+    lost = run_folder.not_kept()
+    if lost:
+        raise NothingKeeps("what was measured could not be kept, so nothing can be decided from it: %s" % "; ".join(lost))
     try:
         return run_data.load(folder)
     except run_data.NotARunFolder:

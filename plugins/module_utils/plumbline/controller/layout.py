@@ -9,7 +9,12 @@ from __future__ import annotations
 from ..core.fact import PASSING
 from ..machine import gpu_choice
 from ..serving.command import checked_layout, native, ranks_on
+from . import unreachable
 
+# vLLM's all-reduce through torch's symmetric memory takes a group of 2 to 8 ranks for one machine (its symm_mem.py asks for the number of
+# ranks, not for where they are). The ranks then wait for each other on local sockets, without end and without a word: seen with vLLM
+# 0.25.0, TP4 over two nodes of two H200s. Where NVLink spans nodes, set it to 1.
+ONE_MACHINE_OFF = {"VLLM_ALLREDUCE_USE_SYMM_MEM": "0"}
 ALL_GPUS = [{"count": -1, "capabilities": [["gpu"]]}]
 
 
@@ -39,7 +44,7 @@ def plan(given):
         "worker_hosts": hosts[1:] if executor == "mp" else [],
         "slots": ranks_on(layout),
         "ports": ports(layout, given),
-        "env": environment(cache, given["topology_file"]),
+        "env": environment(cache, given["topology_file"], layout),
         "volumes": ["%s:%s" % (path, path) for path in (given["work_dir"], given["cache_dir"])] + list(given["volumes"]),
         "mounts": mounts(given["model"], given["topology_file"]),
         "device_requests": ALL_GPUS if given["gpus"] else [],
@@ -110,12 +115,13 @@ def ports(layout, given):
     return found
 
 
-def environment(cache, topology_file):
+def environment(cache, topology_file, layout):
     """Return what every program of a layout gets under the variables of the role and the layout, which win.
 
     ``cache`` is one folder for each image, since a compiled graph belongs to the code that made it.
     """
-    return {"VLLM_CACHE_ROOT": cache, **({"NCCL_TOPO_FILE": topology_file} if topology_file else {})}
+    topology = {"NCCL_TOPO_FILE": topology_file} if topology_file else {}
+    return {"VLLM_CACHE_ROOT": cache, **topology, **(ONE_MACHINE_OFF if layout["tp"] > ranks_on(layout) else {})}
 
 
 def mounts(*paths):
@@ -135,7 +141,7 @@ def prepared(results, layout_plan):
     problems = list(layout_plan["image_problems"]) + list(layout_plan.get("gpu_problems") or ())
     ranks = ranks_of(items, layout_plan.get("hosts") or ())
     problems += shared_gpus(ranks)
-    problems += ["%s: %s" % (item.get("item", "a node"), item["msg"]) for item in items if "msg" in item]
+    problems += ["%s: %s" % (item.get("item", "a node"), unreachable.said(item)) for item in items if "msg" in item]
     reasons = [reason for item in items for reason in item.get("reasons") or ()]
     bad = [reason for reason in reasons if reason["status"] in ("failed", "incomplete")]
     return {"ready": not problems and not bad, "problems": problems, "reasons": reasons, **({"ranks": ranks} if ranks else {})}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ..core.fact import KINDS, reason
+from ..core.fact import KINDS, kind_of, reason
+from . import unreachable
 
 
-def kind_of(fact):
-    """Return the kind of a fact by its schema (``plumbline.startup/1``); raise ValueError for something else than a fact."""
-    kind = str(fact.get("schema", "")).rpartition("/")[0].rpartition(".")[2]
+def kind_of_failed(fact):
+    """Return the kind of a fact that can be amended; raise ValueError for something else than a fact."""
+    kind = kind_of(fact)
     if kind not in KINDS or "reasons" not in fact:
         raise ValueError("this is no fact: keys %s, expected at least schema and reasons" % sorted(fact))
     return kind
@@ -19,7 +20,7 @@ def sentences(results):
     A node that no longer answers says something too: its message, under its name.
     """
     said = [sentence for item in results for sentence in item.get("causes") or ()]
-    return said + ["%s: %s" % (item.get("item", "a node"), item["msg"]) for item in results if "msg" in item]
+    return said + ["%s: %s" % (item.get("item", "a node"), unreachable.said(item)) for item in results if "msg" in item]
 
 
 def findings(results):

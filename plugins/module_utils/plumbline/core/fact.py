@@ -36,6 +36,12 @@ def reason(check, status, seen, threshold=None, remedy=None):
     return {"check": check, "status": status, "seen": seen, "threshold": threshold, "remedy": remedy}
 
 
+def kind_of(fact):
+    """Return the kind that a fact's schema names, ``health`` of ``plumbline.health/1``; ``""`` for what is no fact."""
+    schema = str(fact.get("schema", "")) if isinstance(fact, dict) else ""
+    return schema.partition(".")[2].partition("/")[0] if schema.startswith("plumbline.") else ""
+
+
 def finite(value):
     """Replace NaN and infinities, which are not JSON, by None; recurse into containers."""
     if isinstance(value, float) and not math.isfinite(value):

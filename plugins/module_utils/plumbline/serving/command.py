@@ -91,6 +91,29 @@ def node_environment(env, address):
     return dict(dict.fromkeys(SOCKET_VARIABLES, interface), **dict(env or {}, VLLM_HOST_IP=address))
 
 
+def key_by_environment(argv, env):
+    """Return ``(argv, env)`` in which an API key stands in the environment: every user of a node sees a command line.
+
+    vLLM reads ``VLLM_API_KEY`` where ``--api-key`` is not given (vllm/entrypoints/openai/api_server.py). It takes one key: several ones
+    stay where they are.
+    """
+    rest, keys, words = [], [], [str(word) for word in argv]
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") != "--api-key":
+            rest.append(word)
+        elif equals:
+            keys = [value]
+        else:
+            keys = []
+            while words and not words[0].startswith("-"):
+                keys.append(words.pop(0))
+    if len(keys) != 1:
+        return list(argv), dict(env or {})
+    return rest, dict(env or {}, VLLM_API_KEY=keys[0])
+
+
 def ray_argv(program, role, address, node_ip, port, slots, memory_bytes, object_store_bytes):
     """Return the argv of ``ray start`` for a ``head`` or a ``worker``.
 

@@ -14,7 +14,7 @@ from ..core import processes
 from ..core.files import read_text
 from ..machine import gpu_choice
 from . import cause as failure
-from .command import node_environment, printable
+from .command import key_by_environment, node_environment, printable
 from .runtime import Runtime, RuntimeProblem
 
 # Wrong options and missing files end a program in its first moments.
@@ -36,9 +36,9 @@ class Program:
 
         ``chosen`` are the GPUs that it may use (``gpu_choice.look_only_at``). A container was made with them, and counts them anew.
         """
-        self.argv = list(argv)
+        self.argv, env = key_by_environment(argv, env)
         gpus = {} if container else gpu_choice.environment(chosen)
-        self.env = node_environment(dict(gpus, **(env or {})), address)
+        self.env = node_environment(dict(gpus, **env), address)
         self.log = log
         self.pid = None
         self._runtime = Runtime(container)

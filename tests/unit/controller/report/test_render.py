@@ -74,6 +74,23 @@ def test_page_is_one_file_that_needs_nothing_else(render):
     assert outside == []
 
 
+def test_a_large_fleet_is_folded_and_its_only_script_is_the_projects_own(render):
+    files = whole_run()
+    clocks = next(made for path, made in files.items() if "clocks." in path)
+    for index in range(30):
+        full = health("failed", reasons=[reason("disk.free", "failed", "1 GiB free")]) if index == 29 else health()
+        put(files, "spare%02d" % index, full)
+        put(files, "spare%02d" % index, clocks)
+    files["run.json"]["hosts"] += ["spare%02d" % index for index in range(30)]
+    made = render(files)["report.html"]
+    page = Page(made)
+    assert page.open == [] and page.tags.count("script") == 1 and not {"iframe", "object", "embed", "link", "img"} & set(page.tags)
+    assert (ROOT / "roles" / "report" / "templates" / "report.js").read_text().strip() in made
+    shown, folded = made.split('<details class="folded">', 1)
+    assert "spare29" in shown and "spare03" not in shown and "spare03" in folded, "it is all there without the script"
+    assert "1 failed" in page.text.partition("nodes: ")[2][:40]
+
+
 def test_css_names_no_external_resource_and_covers_dark_and_print():
     css = (ROOT / "roles" / "report" / "templates" / "report.css").read_text()
     assert "url(" not in css and "@import" not in css

@@ -320,3 +320,36 @@ def test_nodes_are_judged_before_any_was_selected(records):
     assert {host: (verdict["status"], verdict["role"]) for host, verdict in judged.items()} == {
         "node1": ("healthy", None), "node2": ("failed", None), "node3": ("healthy", None),
     }  # fmt: skip
+
+
+def fleet_of(*statuses):
+    """Return verdicts of nodes n00, n01, ...; those that are not healthy give the same reason."""
+    nodes = {}
+    for index, status in enumerate(statuses):
+        found = [reason("disk.free", status, "1 GiB free", "5 GiB", "free space there")]
+        nodes["n%02d" % index] = {"status": status, "role": None, "phases": {}, "reasons": found}
+    bad = [
+        {"what": "node", "name": name, "status": item["status"], "why": "disk.free: 1 GiB free", "remedy": "free space there"}
+        for name, item in nodes.items()
+        if item["status"] == "failed"
+    ]
+    return {"overall": "failed", "nodes": nodes, "layouts": {}, "failed": bad}
+
+
+def test_a_large_fleet_is_a_line_for_what_is_well_and_the_worst_first():
+    told = lines(fleet_of("healthy", "degraded", *["healthy"] * 996, "failed", "failed"))
+    assert len(told) == 3
+    assert told[0].startswith("node   n998, n999") and "failed: disk.free" in told[0]
+    assert "n01" in told[1] and "degraded" in told[1]
+    assert told[2].startswith("997 nodes are healthy: n00, n02") and told[2].endswith("and 989 more")
+
+
+def test_a_small_fleet_has_a_line_for_each_node_the_worst_first():
+    told = lines(fleet_of("healthy", "failed", "failed"))
+    assert [line.split()[1] for line in told] == ["n01", "n02", "n00"]
+
+
+def test_nodes_of_a_large_fleet_that_miss_the_same_are_named_together():
+    (told,) = why_list(fleet_of(*["healthy"] * 20, *["failed"] * 30))
+    assert told.startswith("nodes n20, n21") and "and 22 more are failed: disk.free" in told and told.endswith("→ free space there")
+    assert len(why_list(fleet_of("failed", "failed"))) == 2

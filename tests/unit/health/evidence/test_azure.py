@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.request
+
 from ansible.module_utils.plumbline.health.evidence import azure
 from health_nodes import write
 
@@ -10,7 +12,7 @@ def test_metadata_is_asked_only_on_azure(tmp_path, monkeypatch):
     def refuse(*_arguments):
         raise AssertionError("the metadata service was asked elsewhere")
 
-    monkeypatch.setattr(azure.urllib.request, "build_opener", refuse)
+    monkeypatch.setattr(urllib.request, "build_opener", refuse)
     write(tmp_path, "sys/class/dmi/id/chassis_asset_tag", "No Asset Tag\n")
     assert azure.azure_vm_size(str(tmp_path)) == {"azure": False, "vm_size": None, "error": None}
 
@@ -37,7 +39,7 @@ def test_metadata_on_azure(tmp_path, monkeypatch):
             return answer
 
     opener = Opener()
-    monkeypatch.setattr(azure.urllib.request, "build_opener", lambda *_handlers: opener)
+    monkeypatch.setattr(urllib.request, "build_opener", lambda *_handlers: opener)
     write(tmp_path, "sys/class/dmi/id/chassis_asset_tag", azure.AZURE_ASSET_TAG + "\n")
     assert azure.azure_vm_size(str(tmp_path))["vm_size"] == "Standard_ND96isr_H100_v5"
     assert azure.azure_vm_size(str(tmp_path)) == {"azure": True, "vm_size": None, "error": "timed out"}

@@ -45,3 +45,24 @@ def test_full_and_read_only_disks_are_seen(tmp_path):
         assert locked["read_only"] and "EROFS" in locked["write"]["error"]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_slow_write_is_made_again_and_the_fastest_counts():
+    def attempts(*times):
+        waits = iter(times)
+        left = []
+
+        def write(_place):
+            left.append(next(waits))
+            return {"ms": left[-1], "error": None}
+
+        return disk.best_write("/x", write, sleep=lambda _s: None)["ms"], len(left)
+
+    assert attempts(12.0) == (12.0, 1)
+    assert attempts(800.0, 30.0) == (30.0, 2), "somebody else wrote, once"
+    assert attempts(800.0, 900.0, 700.0) == (700.0, 3), "a slow disk is slow each time"
+
+
+def test_a_failed_write_is_not_made_again():
+    failed = {"ms": None, "error": "no space left (ENOSPC)"}
+    assert disk.best_write("/x", lambda _place: failed, sleep=None) is failed

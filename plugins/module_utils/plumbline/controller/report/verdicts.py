@@ -70,7 +70,10 @@ def node_verdicts(data):
     ``phases`` maps a column of the node table to its worst status, None where there is no fact; ``status`` is the worst of them.
     ``reasons`` are all reasons of the node, the worst first, each with its ``phase`` and its ``source``, the file that says so.
     """
-    return {host: _node(data, host) for host in node_names(data)}
+    by_host = {}
+    for entry in data["facts"]:
+        by_host.setdefault(entry["host"], []).append(entry)
+    return {host: _node(data, host, by_host.get(host, [])) for host in node_names(data)}
 
 
 def _failed(what, group):
@@ -117,10 +120,9 @@ def role_of(data, host):
     return "excluded" if isinstance(excluded, (dict, list)) and host in excluded else None
 
 
-def _node(data, host):
+def _node(data, host, mine):
     cells = {}
     reasons = []
-    mine = [entry for entry in data["facts"] if entry["host"] == host]
     for phase, kinds in PHASES.items():
         entries = [entry for entry in mine if entry["kind"] in kinds]
         cells[phase] = ["skipped" if _not_its_own(entry) else entry_status(entry) for entry in entries]
@@ -161,7 +163,9 @@ def _incident(incident):
         str(incident.get("task") or "unknown"),
         str(incident.get("message") or "no message"),
     )
-    return reason("unreachable" if lost else "task", "failed", " ".join(seen.split()), None, REACH if lost else LOOK)
+    return reason(
+        "unreachable" if lost else "task", "failed", " ".join(seen.split()), None, incident.get("remedy") or (REACH if lost else LOOK)
+    )
 
 
 def _missing(data, host, mine, cells):
@@ -317,21 +321,55 @@ def _elsewhere(data):
     ]
 
 
+# Of more nodes than these, those with nothing to look at are counted, and those that tell the same are named together.
+SHOWN = 12
+NAMED = 8
+
+
 def lines(found):
-    """Return one line per node and per layout, for the end of the run."""
-    result = []
-    for what in ("nodes", "layouts"):
-        for name, verdict in found[what].items():
-            text = "%-6s %-14s %s" % (what[:-1], name, verdict["status"])
-            if verdict["status"] not in CALM:
-                text += ": " + headline(verdict, NO_REASON)
-            result.append(text)
-    return result
+    """Return the verdicts for the end of the run: a line per layout and per node, the worst nodes first.
+
+    Of a fleet of more than :data:`SHOWN` nodes one line counts those with nothing to look at.
+    """
+    nodes = sorted(found["nodes"].items(), key=lambda item: -STATUSES.index(item[1]["status"]))
+    large = len(nodes) > SHOWN
+    result, calm = [], {}
+    for name, verdict in nodes:
+        if large and verdict["status"] in CALM:
+            calm.setdefault(verdict["status"], []).append(name)
+        else:
+            result.append(("node", name, verdict["status"], _why(verdict)))
+    told = ["%-6s %-14s %s%s" % (what, _names(names), status, why) for what, names, status, why in _grouped(result, large)]
+    told += ["%d nodes are %s: %s" % (len(names), status, _names(names)) for status, names in calm.items()]
+    told += ["%-6s %-14s %s%s" % ("layout", name, item["status"], _why(item)) for name, item in found["layouts"].items()]
+    return told
+
+
+def _why(verdict):
+    return "" if verdict["status"] in CALM else ": " + headline(verdict, NO_REASON)
+
+
+def _grouped(items, large):
+    """Return ``(what, [names], status, why)`` of ``(what, name, status, why)``: of a large fleet, those that tell the same together."""
+    found = {}
+    for place, (what, name, status, why) in enumerate(items):
+        found.setdefault((what, status, why, None if large else place), []).append(name)
+    return [(what, names, status, why) for (what, status, why, _place), names in found.items()]
+
+
+def _names(names):
+    """Name the nodes of a group: all, or the first and how many more."""
+    return ", ".join(names[:NAMED]) + (" and %d more" % (len(names) - NAMED) if len(names) > NAMED else "")
 
 
 def why_list(found):
-    """Return the failed and incomplete as sentences with what to do."""
+    """Return the failed and incomplete as sentences with what to do; of a large fleet, nodes that tell the same together."""
+    large = len(found["nodes"]) > SHOWN
+    items = [
+        (item["what"], item["name"], item["status"], item["why"] + (" → %s" % item["remedy"] if item["remedy"] else ""))
+        for item in sorted(found["failed"], key=lambda item: -STATUSES.index(item["status"]))
+    ]
     return [
-        "%s %s is %s: %s" % (item["what"], item["name"], item["status"], item["why"]) + (" → %s" % item["remedy"] if item["remedy"] else "")
-        for item in found["failed"]
+        "%s %s %s %s: %s" % (what if len(names) == 1 else what + "s", _names(names), "is" if len(names) == 1 else "are", status, why)
+        for what, names, status, why in _grouped(items, large)
     ]

@@ -30,14 +30,28 @@ def check_cpu(evidence, expect):
             "%d online" % exact,
             None if good else "look for processors taken offline (lscpu); otherwise replace the node",
         )
+    return [count, _load(seen, expect.get("load_per_cpu_max"))]
+
+
+def _load(seen, limit):
+    """The load average, which holds Plumbline's own work too; beyond the limit it is somebody else's only where somebody is seen."""
     per_cpu = seen["load"][0] / seen["count"] if seen["load"] and seen["count"] else None
-    load = bound(
+    found = bound(
         "cpu.load",
         per_cpu,
-        expect.get("load_per_cpu_max"),
+        limit,
         False,
         "{:.2f} per processor over a minute".format,
         "stop what else runs there: it will spoil the measurements",
         "degraded",
     )
-    return [count, load]
+    others = seen.get("others")
+    if found["status"] != "degraded" or others is None:
+        return found
+    text = "%s; now %.2f per processor are not Plumbline's" % (found["seen"], others["mean"] / seen["count"])
+    if others["top"]:
+        text += ": " + ", ".join("%s (pid %d, %.1f)" % (item["command"], item["pid"], item["mean"]) for item in others["top"][:3])
+    # The same measure as the load average and so the same limit: tasks that run, wait or block, for each processor.
+    if others["mean"] / seen["count"] > limit:
+        return dict(found, seen=text)
+    return dict(found, status="healthy", seen=text, remedy=None)

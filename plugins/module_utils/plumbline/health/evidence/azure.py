@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import urllib.request
 
 from ...core.files import read_text
 
@@ -26,6 +25,8 @@ def azure_vm_size(root="/", timeout_s=3):
     tag = read_text(os.path.join(root, "sys/class/dmi/id/chassis_asset_tag"))
     if tag != AZURE_ASSET_TAG:
         return {"azure": False, "vm_size": None, "error": None}
+    import urllib.request  # here: loading it takes longer than all that is read on a node that is not Azure's
+
     request = urllib.request.Request(AZURE_METADATA, headers={"Metadata": "true"})
     try:
         # Proxies must not see it: Microsoft documents that the request has to bypass them.

@@ -13,6 +13,11 @@ from ...core.files import read_text
 WRITABLE_FILESYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs")
 
 PROBE_BYTES = 1 << 20
+# A write that took this long, in milliseconds, is made again: who wrote beside it, once, is no property of the disk. Spinning disks
+# take 20 to 60 for the data and the journal; the fastest of the attempts counts.
+SLOW_MS = 100
+ATTEMPTS = 3
+APART_S = 0.2
 
 
 def nearest_existing(path):
@@ -44,8 +49,23 @@ def disk(path, probe=True):
         inodes_free=stat.f_favail if stat.f_files else None,
         read_only=bool(stat.f_flag & os.ST_RDONLY),
     )
-    seen["write"] = write_probe(place) if probe else None
+    seen["write"] = best_write(place) if probe else None
     return seen
+
+
+def best_write(place, write=None, sleep=time.sleep):
+    """Return the fastest of up to three probes: of one that is not slow, the first; of one that failed, the failure."""
+    best = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            sleep(APART_S)
+        found = (write or write_probe)(place)
+        if found["error"]:
+            return found
+        best = found if best is None or found["ms"] < best["ms"] else best
+        if best["ms"] <= SLOW_MS:
+            break
+    return best
 
 
 def write_probe(place, size=PROBE_BYTES):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.module_utils.plumbline.controller.report.verdicts import verdicts
-from ansible.module_utils.plumbline.controller.report.view.nodes import node_table
+from ansible.module_utils.plumbline.controller.report.view.nodes import SHOWN, counted, node_table
 from report_runs import health, put, reason, whole_run
 
 
@@ -43,3 +43,21 @@ def test_columns_after_the_phases_are_there_where_something_is_in_them(table):
     files["incidents.json"] = [{"host": "node1", "role": "vllm_serve", "task": "T", "state": "failed", "message": "m"}]
     found = table(files)
     assert found["columns"][-1] == "serve" and [row["cells"][-1] for row in found["rows"]] == ["failed", None, None]
+
+
+def verdict(status):
+    """Return the verdict on a node."""
+    return {"status": status, "role": None, "phases": {"health": status}, "reasons": [reason("disk.free", status, "1 GiB")]}
+
+
+def test_a_large_fleet_shows_the_worst_first_and_folds_what_is_well():
+    nodes = {"n%d" % index: verdict("healthy") for index in range(SHOWN + 1)}
+    nodes.update(n3=verdict("degraded"), n7=verdict("failed"))
+    found = node_table(nodes)
+    assert [row["host"] for row in found["rows"]] == ["n7", "n3"] and len(found["folded"]) == SHOWN - 1
+    assert found["summary"] == counted(nodes) == "13 nodes: 1 failed, 1 degraded, 11 healthy"
+
+
+def test_a_small_one_stays_in_inventory_order():
+    found = node_table({"a": verdict("healthy"), "b": verdict("failed")})
+    assert [row["host"] for row in found["rows"]] == ["a", "b"] and found["folded"] == [] and found["summary"] is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....core.fact import sentence
+from ....core.fact import STATUSES, sentence
 from ..format import MISSING, plural
 from ..records.reading import rows, texts
 from ..verdicts import CALM, PHASES, to_look_at
@@ -11,11 +11,33 @@ from ..verdicts import CALM, PHASES, to_look_at
 EXTRA_COLUMNS = ("serve", "other")
 
 
+# Up to so many nodes are shown one by one. Of more, those with nothing to look at are folded.
+SHOWN = 12
+
+
 def node_table(nodes):
-    """Return ``{columns, rows}``; ``nodes`` are the verdicts on the nodes, by name."""
+    """Return ``{columns, rows, folded, summary}``; ``nodes`` are the verdicts on the nodes, by name.
+
+    Of more than :data:`SHOWN` nodes the worst come first, ``folded`` are the rows with nothing to look at, and ``summary`` counts all.
+    Fewer stay in inventory order: they are seen at a glance.
+    """
     extra = [name for name in EXTRA_COLUMNS if any(name in verdict["phases"] for verdict in nodes.values())]
     columns = [*PHASES, *extra]
-    return {"columns": columns, "rows": [_row(host, verdict, columns) for host, verdict in nodes.items()]}
+    large = len(nodes) > SHOWN
+    ordered = sorted(nodes.items(), key=lambda item: -STATUSES.index(item[1]["status"]) if large else 0)
+    rows = [_row(host, verdict, columns) for host, verdict in ordered]
+    return {
+        "columns": columns,
+        "rows": [row for row in rows if not large or row["status"] not in CALM],
+        "folded": [row for row in rows if large and row["status"] in CALM],
+        "summary": counted(nodes) if large else None,
+    }
+
+
+def counted(nodes):
+    """Return the nodes by their verdicts in a line, the worst first: ``64 nodes: 1 failed, 63 healthy``."""
+    counts = {status: sum(verdict["status"] == status for verdict in nodes.values()) for status in reversed(STATUSES)}
+    return "%s: %s" % (plural(len(nodes), "node"), ", ".join("%d %s" % (count, status) for status, count in counts.items() if count))
 
 
 def _row(host, verdict, columns):
