@@ -74,6 +74,12 @@ options:
     default: {}
   work_dir: {description: Folder for the result files., type: path, required: true}
   timeout_s: {description: "Seconds one run, or one level of a sweep, may take.", type: int, default: 600}
+  preload:
+    description:
+      - Whether the runs are forked from one process that has the client's imports behind it, instead of importing for each; see
+        C(plugins/module_utils/plumbline/benchmark/calls.py). Where that cannot be done each run imports.
+    type: bool
+    default: false
   clock_window:
     description:
       - How GPU clocks are watched during the measurement; see C(plugins/module_utils/plumbline/clocks/window.py). Without a GPU
@@ -171,6 +177,7 @@ def main():
             "env": {"type": "dict", "default": {}},
             "work_dir": {"type": "path", "required": True},
             "timeout_s": {"type": "int", "default": 600},
+            "preload": {"type": "bool", "default": False},
             "clock_window": clocks_window.argument(),
             "expected_transport": {"type": "str", "default": ""},
         },

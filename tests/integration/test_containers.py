@@ -43,6 +43,7 @@ def test_every_layout_is_served_in_containers_under_both_executors(served, lab):
         fact = served.fact("labt1", "benchmark", layout["name"])
         assert fact["status"] in ("healthy", "degraded"), fact["reasons"]
         assert fact["context"]["runtime"] == "docker"
+        assert fact["context"]["client_preloaded"] is True, "forked in the container"
         assert {fact["context"]["image_id"]} == images
         assert [run["completed"] for run in fact["measured"]["runs"]] == [1] * RUNS
         assert all(run["failed"] == 0 and run["total_output_tokens"] == OUTPUT_LEN for run in fact["measured"]["runs"])
@@ -91,7 +92,7 @@ def test_killed_worker_container_fails_its_layout_within_a_minute_and_the_next_o
     killer.start()
     run = lab.play(
         "site.yml", "--tags serve", run_id="killed-container-" + executor, vllm_serve_layouts=[victim, survivor],
-        serve_benchmark_runs=5, **IN_CONTAINERS,
+        serve_benchmark_runs=5, serve_benchmark_preload="{{ vllm_serve_layout.name is match('survivor') }}", **IN_CONTAINERS,
     )  # fmt: skip
     killer.join()
     assert victim["name"] in killed, "the layout never got as far as a measured run"

@@ -92,6 +92,8 @@ def test_killed_server_fails_its_layout_and_the_next_one_runs(lab):
     run = lab.play(
         "site.yml", "--tags serve", run_id="killed",
         vllm_serve_layouts=[victim, survivor], serve_benchmark_runs=4, serve_benchmark_prompts=1, serve_benchmark_sweep=[],
+        # Calls on their own take long enough to be met by the kill; and both ways are walked.
+        serve_benchmark_preload="{{ vllm_serve_layout.name == 'survivor' }}",
     )  # fmt: skip
     killer.join()
     assert killed.is_set()
@@ -100,7 +102,9 @@ def test_killed_server_fails_its_layout_and_the_next_one_runs(lab):
     assert fact["status"] == "failed"
     assert "the server" in fact["reasons"][0]["seen"] and "ended during the run" in fact["reasons"][0]["seen"]
     assert 1 <= fact["measured"]["num_runs"] < 4, "what the runs before measured is kept"
-    assert run.fact("labt1", "benchmark", "survivor")["status"] in ("healthy", "degraded")
+    other = run.fact("labt1", "benchmark", "survivor")
+    assert other["status"] in ("healthy", "degraded")
+    assert (fact["context"]["client_preloaded"], other["context"]["client_preloaded"]) == (False, True)
 
 
 def test_report_is_written_when_no_node_answers(lab, tmp_path):

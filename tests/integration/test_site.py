@@ -64,6 +64,7 @@ def test_site_runs_and_every_layout_measured_what_was_asked(site):
         assert (fact["context"]["tp"], fact["context"]["pp"], fact["context"]["nodes"]) == (tp, pp, nodes)
         runs = fact["measured"]["runs"]
         assert len(runs) == RUNS
+        assert fact["context"]["client_preloaded"] is True, "each run was forked from one client"
         for run in runs:
             assert run["completed"] == run["num_prompts"] == PROMPTS
             assert run["failed"] == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import ansible_runner
 from project import ROOT
 
@@ -9,6 +11,8 @@ from project import ROOT
 def run_playbook(folder, playbook, inventory, cmdline="", run_id=None, **extravars):
     """Run ``playbook`` (a path, absolute or in the project); its results go to ``folder``/results. Return ansible-runner's runner."""
     (folder / "runner").mkdir(exist_ok=True)
+    if run_id:  # which a run would refuse that another one used
+        shutil.rmtree(folder / "results" / run_id, ignore_errors=True)
     envvars = {
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         # ansible-runner puts its own folder in the place of ansible.cfg's callback_plugins.

@@ -154,6 +154,16 @@ def test_a_run_that_fails_leaves_no_sweep_to_do(bench):
     assert fact["status"] == "failed" and fact["measured"]["num_runs"] == 1 and "sweep" not in fact["measured"]
 
 
+def test_forked_calls_are_the_same_calls_with_the_same_result(bench):
+    alone = bench(sweep=[1, 4])
+    calls = bench.calls()
+    (bench.folder / "calls").unlink()
+    forked = bench(sweep=[1, 4], preload=True)
+    assert bench.calls() == calls and len(calls) == 3 + 3
+    assert forked["measured"] == alone["measured"] and forked["command"] == alone["command"]
+    assert (alone["context"]["client_preloaded"], forked["context"]["client_preloaded"]) == (False, True)
+
+
 def test_check_mode_runs_nothing_and_says_what_it_would(bench):
     fact = bench(check=True, runs=5, max_runs=9, interval_percent=2, sweep=[4, 1])
     assert fact["status"] == "skipped" and not (bench.folder / "calls").exists() and not (bench.folder / "work").exists()

@@ -5,6 +5,7 @@ Each step takes the ``options.Options`` and the ``Measurement``, and adds to the
 
 from __future__ import annotations
 
+import functools
 import os
 
 from ..clocks import window as clocks_window
@@ -19,6 +20,7 @@ from ..serving import options as server_options
 from ..serving import peers, wire
 from ..serving.command import printable
 from . import client, counters, judge
+from .calls import Calls
 from .run import RunFailed, one_run
 from .stop_rule import METRIC
 
@@ -76,7 +78,15 @@ def measure(options, measurement):
     others = peers.Watch(options.node_addresses[1:], proven=True)
     window, sweep_window = (clocks_window.watch(options.clock_window, nodes=options.layout.get("nodes")) for _part in range(2))
     carried = wire.Watch(options.url)
-    passed = _measure_runs(options, measurement, others, window)
+    with Calls(options) as calls:
+        one = functools.partial(one_run, options, others, calls)
+        _measure_all(options, measurement, one, window, sweep_window, carried)
+        measurement.context["client_preloaded"] = calls.preloaded
+
+
+def _measure_all(options, measurement, one, window, sweep_window, carried):
+    """Measure runs and sweep, each call by ``one(step)``, with the clocks' windows and what watches the wire."""
+    passed = _measure_runs(options, measurement, one, window)
     window.attach(measurement)
     runs = measurement.measured["runs"]
     judge.check_input(measurement, options.input_len, runs)
@@ -84,7 +94,7 @@ def measure(options, measurement):
     carried.attach(measurement, options.server_log, options.nodes, options.ranks, options.expected_transport, runs)
     _summarise(options, measurement, passed)
     if passed and options.levels:
-        _measure_sweep(options, measurement, others, sweep_window)
+        _measure_sweep(options, measurement, one, sweep_window)
         _attach_sweep_clocks(measurement, sweep_window)
 
 
@@ -115,17 +125,17 @@ def _add_failure(options, measurement, check, seen, error, threshold):
     measurement.add(check, "failed", seen, threshold, where)
 
 
-def _measure_runs(options, measurement, others, window):
+def _measure_runs(options, measurement, one, window):
     """Warm up and run until the rule is satisfied; return whether all went well. The clocks' ``window`` is open over the runs alone."""
     rule, runs, pooled, before = options.rule, measurement.measured["runs"], {}, None
     threshold = "%s, without a failed request" % rule.text()
     try:
         os.makedirs(options.work_dir, exist_ok=True)
-        one_run(options, others, client.run_step(options, 0))  # warms up: the first requests pay for lazy initialisation
+        one(client.run_step(options, 0))  # warms up: the first requests pay for lazy initialisation
         before = counters.read(options.url, options.key)
         with window:
             while not rule.done([run[METRIC] for run in runs]):
-                run, values = one_run(options, others, client.run_step(options, len(runs) + 1))
+                run, values = one(client.run_step(options, len(runs) + 1))
                 runs.append(run)
                 for name, more in values.items():
                     pooled.setdefault(name, []).extend(more)
@@ -157,7 +167,7 @@ def _summarise(options, measurement, passed):
         measurement.add(*said)
 
 
-def _measure_sweep(options, measurement, others, window):
+def _measure_sweep(options, measurement, one, window):
     """Measure each level of the sweep once; stop at the first that fails and keep those before."""
     warm_up, *steps = options.levels
     levels = measurement.measured["sweep"] = []
@@ -165,11 +175,11 @@ def _measure_sweep(options, measurement, others, window):
     limit = measurement.context["max_num_seqs"]
     step = warm_up
     try:
-        one_run(options, others, warm_up)
+        one(warm_up)
         with window:
             for step in steps:
                 before = counters.read(options.url, options.key)
-                run, _values = one_run(options, others, step)
+                run, _values = one(step)
                 grown = counters.difference(before, counters.read(options.url, options.key))
                 run["queued"] = step.concurrency > limit if limit else None
                 levels.append(dict(run, concurrency=step.concurrency, preemptions=grown["preemptions"]))

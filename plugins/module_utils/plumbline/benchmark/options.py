@@ -52,6 +52,7 @@ class Options:
     clock_window: dict
     expected_transport: str
     extra_args: tuple = ()
+    preload: bool = False
 
     @property
     def name(self):

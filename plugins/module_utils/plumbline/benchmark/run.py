@@ -7,7 +7,6 @@ import os
 import time
 
 from ..core import processes
-from ..serving.runtime import Runtime
 from . import client, result
 
 
@@ -15,16 +14,17 @@ class RunFailed(Exception):
     """A run measured nothing; the text says why."""
 
 
-def one_run(options, others, step):
+def one_run(options, others, calls, step):
     """Run one ``client.Step``; return its numbers (``result.run``) and its requests' values (``result.requests``).
 
-    ``others`` is the ``peers.Watch`` over the layout's other nodes. Raises :class:`RunFailed`; OSError where no log can be written.
+    ``others`` is the ``peers.Watch`` over the layout's other nodes, ``calls`` starts the client (``calls.Calls``). Raises
+    :class:`RunFailed`; OSError where no log can be written.
     """
     result_file = options.result_file(step.name)
     log_path = os.path.splitext(result_file)[0] + ".log"
     if os.path.exists(result_file):
         os.unlink(result_file)  # an old result must never stand in for a run that wrote none
-    status = _run_client(options, others, client.argv(options, step, result_file), log_path)
+    status = _run_client(options, others, calls.start(client.argv(options, step, result_file), log_path))
     try:
         with open(result_file, encoding="utf-8") as stream:
             found = json.load(stream)
@@ -37,23 +37,21 @@ def one_run(options, others, step):
     return result.run(found, options.output_len), result.requests(found)
 
 
-def _run_client(options, others, argv, log_path):
-    """Run the client until it ends; return its exit status. Raise when the server or a node is lost, or the time is over."""
-    with open(log_path, "wb") as log:
-        running = Runtime(options.container).client(argv, options.env, log)
-        started = time.monotonic()
-        try:
-            while running.poll() is None:
-                if not processes.is_running(options.server_pid):
-                    raise RunFailed("the server (pid %d) ended during the run" % options.server_pid)
-                lost = others.lost()
-                if lost:
-                    raise RunFailed(lost)
-                if time.monotonic() - started > options.timeout_s:
-                    raise RunFailed("the run did not end within %d s" % options.timeout_s)
-                time.sleep(0.1)
-        finally:
-            status = running.end()
+def _run_client(options, others, running):
+    """Wait for the client's end; return its exit status. Raise when the server or a node is lost, or the time is over."""
+    started = time.monotonic()
+    try:
+        while running.poll() is None:
+            if not processes.is_running(options.server_pid):
+                raise RunFailed("the server (pid %d) ended during the run" % options.server_pid)
+            lost = others.lost()
+            if lost:
+                raise RunFailed(lost)
+            if time.monotonic() - started > options.timeout_s:
+                raise RunFailed("the run did not end within %d s" % options.timeout_s)
+            time.sleep(0.1)
+    finally:
+        status = running.end()
     return status
 
 

@@ -27,6 +27,13 @@ _INTO_LOG = (
 )
 
 
+# Runs $2 and what follows under the Python that the first line of the program $1 names; no other program has one.
+_UNDER_ITS_PYTHON = (
+    'program=$(command -v -- "$1") && IFS= read -r first < "$program" || exit 1; script=$2; '
+    'case $first in "#!"*python*) exec ${first#??} "$script" "$program" ;; esac; exit 1'
+)
+
+
 class RuntimeProblem(Exception):
     """A container or its engine refused; the text is its own words."""
 
@@ -39,10 +46,29 @@ class Client:
         self._process = process
         self._token = token
         self._is_program = is_program
+        self._heard = b""
+        if process.stdout is not None:
+            os.set_blocking(process.stdout.fileno(), False)
 
     def poll(self):
         """Return the exit status, None while it runs."""
         return self._process.poll()
+
+    def tell(self, line):
+        """Write a line to a program that was started to ``talk``; one that has ended is seen by :meth:`poll`."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def said(self):
+        """Return the next whole line of a program that was started to ``talk``, None while there is none."""
+        while b"\n" not in self._heard:
+            more = self._process.stdout.read(65536)
+            if not more:
+                return None
+            self._heard += more
+        line, self._heard = self._heard.split(b"\n", 1)
+        return line.decode(errors="replace")
 
     def end(self):
         """End what still runs, and return the exit status. Ending ``docker exec`` alone would leave the program in the container."""
@@ -53,6 +79,10 @@ class Client:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
         return self._process.wait()
 
 
@@ -97,12 +127,23 @@ class Runtime:
             time.sleep(0.05)
         return None
 
-    def client(self, argv, env, log):
-        """Start ``argv`` in the foreground with its output in the open file ``log``; return a :class:`Client`."""
+    def client(self, argv, env, log, talk=False):
+        """Start ``argv`` in the foreground with its output in the open file ``log``; return a :class:`Client`.
+
+        With ``talk`` only its errors go there, and the client can be told lines and says some.
+        """
         token = str(uuid.uuid4())
-        command, client_env = self._command(argv, dict(env or {}, **{TOKEN: token}))
-        process = subprocess.Popen(command, env=client_env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd="/")
+        command, client_env = self._command(argv, dict(env or {}, **{TOKEN: token}), ["--interactive"] if talk else ())
+        streams = (subprocess.PIPE, subprocess.PIPE, log) if talk else (subprocess.DEVNULL, log, subprocess.STDOUT)
+        process = subprocess.Popen(command, env=client_env, stdin=streams[0], stdout=streams[1], stderr=streams[2], cwd="/")
         return Client(process, token, not self.container)
+
+    def under_its_python(self, script, program, env, log):
+        """Run the Python file ``script`` as :meth:`client` with ``talk``, under the Python that ``program`` is for and with its path.
+
+        It ends with 1 where ``program`` is no Python script.
+        """
+        return self.client(["sh", "-c", _UNDER_ITS_PYTHON, "sh", program, script], env, log, talk=True)
 
     def run(self, argv, env=None, timeout_s=60.0):
         """Run a short program and return the completed process (text); OSError and TimeoutExpired are the caller's."""
