@@ -80,15 +80,16 @@ def test_without_a_rule_it_runs_as_often_as_asked(bench):
     assert fact["context"]["max_num_seqs"] == 8 and fact["context"]["prefix_caching"] is False
 
 
+@pytest.mark.parametrize("preload", [False, True])
 @pytest.mark.parametrize("given", [
     {"env": {"VLLM_API_KEY": "keyMadeUp4711"}},
     {"extra_args": ["--api-key", "keyMadeUp4711", "twoMadeUp"]},
     {"layout": dict(LAYOUT, extra_args=["--api-key=keyMadeUp4711"]), "env": {"OPENAI_API_KEY": "of something else"}},
 ])  # fmt: skip
-def test_the_servers_key_reaches_client_and_counters_and_nothing_that_is_kept(bench, monkeypatch, given):
+def test_the_servers_key_reaches_client_and_counters_and_nothing_that_is_kept(bench, monkeypatch, given, preload):
     shown = []
     monkeypatch.setattr(counters, "read", lambda url, key="": shown.append(key) or dict.fromkeys(counters.COUNTERS, 0))
-    fact = bench(sweep=[1], **given)
+    fact = bench(sweep=[1], preload=preload, **given)
     assert fact["measured"]["num_runs"] == 2 and (bench.folder / "key").read_text() == "keyMadeUp4711" and set(shown) == {"keyMadeUp4711"}
     kept = [path.read_text() for path in (bench.folder / "work").iterdir()]
     assert not any("MadeUp" in text for text in [json.dumps(fact), *bench.calls(), *kept])
