@@ -50,11 +50,12 @@ def validated(lab):
     return lab.play("site.yml", "--tags health,clocks", run_id="budget").ok("health and clocks")
 
 
-def test_health_and_clocks_take_at_most_eight_tasks_a_node(validated, lab):
+def test_health_and_clocks_take_at_most_four_tasks_a_node(validated, lab):
     counts = tasks_by_host(validated)
     assert set(lab.names) <= set(counts)
     for name in lab.names:
-        assert len(counts[name]) <= 8, (name, counts[name])
+        # What runs once for all nodes counts for the first.
+        assert len(counts[name]) <= (8 if name == lab.names[0] else 4), (name, counts[name])
         assert any("Judge the health" in task for task in counts[name])
         assert any("GPU clocks" in task for task in counts[name])
 
