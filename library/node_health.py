@@ -66,11 +66,12 @@ options:
     choices: [auto, never, require]
     default: auto
   nhc_script:
-    description: Path of C(run-health-checks.sh).
+    description:
+      - Path of C(run-health-checks.sh). Where it is not given, it is looked for at C(/opt/azurehpc) and where Azure's HPC image
+        has it, C(/opt/azurehpc/test/azurehpc-health-checks). Which one was taken, and its version, is in C(context.nhc).
     type: path
-    default: /opt/azurehpc/run-health-checks.sh
   nhc_conf:
-    description: NHC conf to run with, in a copy; C(conf/<size>.conf) beside the script where it is not given.
+    description: NHC conf to run with, in a copy; C(conf/<size>.conf) of the NHC that was found where it is not given.
     type: path
   nhc_log_dir:
     description: Where each run of NHC gets a new folder with its log and its copy of the conf; the last five stay.
@@ -81,7 +82,7 @@ options:
     type: int
     default: 1200
   root:
-    description: Below which folder C(/proc), C(/sys) and C(/etc) are read, to replay a recorded node.
+    description: Below which folder C(/proc), C(/sys), C(/etc) and C(/opt) are read, to replay a recorded node.
     type: path
     default: /
 attributes:
@@ -113,8 +114,6 @@ fact:
   type: dict
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import Measurement
@@ -123,28 +122,36 @@ from ansible.module_utils.plumbline.health import expect as health_expect
 from ansible.module_utils.plumbline.health import remedy as health_remedy
 from ansible.module_utils.plumbline.health.collect import collect, leave_out_other_gpus
 from ansible.module_utils.plumbline.health.evidence import azure as azure_evidence
-from ansible.module_utils.plumbline.health.evidence import cpu, nhc_conf, nhc_run
+from ansible.module_utils.plumbline.health.evidence import cpu, nhc_conf, nhc_places, nhc_run
 from ansible.module_utils.plumbline.machine import gpu_choice, infiniband, nvidia, sku
 
 
-def azure_nhc(given, chosen, expect, check_mode):
-    """Run NHC, or say why it is not run; return the evidence that ``check_nhc`` judges."""
-    present = os.access(given["nhc_script"], os.X_OK) and os.path.isfile(given["nhc_script"])
+def azure_nhc(given, chosen, expect, check_mode, components):
+    """Run NHC, or say why it is not run; return the evidence that ``check_nhc`` judges, with which NHC was found."""
+    found = nhc_places.find(given["nhc_script"], given["root"])
+    version, told_by = nhc_places.version(found["script"], components, given["root"]) if found["script"] else (None, None)
+    which = {"script": found["script"], "version": version, "version_from": told_by}
+    return dict(_run_nhc(given, chosen, expect, check_mode, found), **which)
+
+
+def _run_nhc(given, chosen, expect, check_mode, found):
+    """Run the NHC that was ``found`` (``nhc_places``), or say why it is not run."""
+    script = found["script"]
     if given["nhc"] == "never":
         return {"skipped": ("Azure NHC was not run", "nhc is never")}
     if given["nhc"] == "auto" and expect.get("nhc_checks") == []:
         return {"skipped": ("Azure NHC was not run", "not made for this SKU")}
-    if not present and given["nhc"] == "require":
-        return {"missing": "%s is not there, or not executable" % given["nhc_script"]}
-    if not present:
-        text = "Azure NHC is not at %s" % given["nhc_script"]
+    if not script and given["nhc"] == "require":
+        return {"missing": "Azure NHC is not at %s" % found["looked"]}
+    if not script:
+        text = "Azure NHC is not at %s" % found["looked"]
         if expect.get("nhc_checks"):
             text += ": bandwidth of NVLink, PCIe and InfiniBand was not measured here"
         return {"skipped": (text, "run where it is installed")}
     if check_mode:
-        return {"check_mode": True, "skipped": ("would run %s, which unlocks the GPU clocks" % given["nhc_script"], None)}
+        return {"check_mode": True, "skipped": ("would run %s, which unlocks the GPU clocks" % script, None)}
     accelerated = infiniband.has_device(nhc_conf.ACCELERATED_DEVICE, given["root"])
-    return nhc_run.run(given["nhc_script"], given["nhc_log_dir"], chosen["sku"], given["nhc_timeout_s"], given["nhc_conf"], accelerated)
+    return nhc_run.run(script, given["nhc_log_dir"], chosen["sku"], given["nhc_timeout_s"], given["nhc_conf"], accelerated)
 
 
 def choose_gpus(given, measurement):
@@ -174,7 +181,7 @@ def main():
             "nvidia_smi": {"type": "path"},
             "timeout_s": {"type": "int", "default": 60},
             "nhc": {"type": "str", "choices": ["auto", "never", "require"], "default": "auto"},
-            "nhc_script": {"type": "path", "default": "/opt/azurehpc/run-health-checks.sh"},
+            "nhc_script": {"type": "path"},
             "nhc_conf": {"type": "path"},
             "nhc_log_dir": {"type": "path", "default": "/var/log/plumbline/nhc"},
             "nhc_timeout_s": {"type": "int", "default": 1200},
@@ -217,12 +224,13 @@ def main():
         given["nvidia_smi"],
         given["timeout_s"],
         given["root"],
+        expect,
     )
     if chosen:
         leave_out_other_gpus(evidence, [gpu["bus_id"] for gpu in chosen])
     evidence["cpu"]["others"] = cpu.others(evidence["cpu"], expect.get("load_per_cpu_max"), given["root"])
     # After our own reading: NHC loads the GPUs, and what it does to clocks and counters must not be taken for the node's.
-    evidence["nhc"] = azure_nhc(given, picked, expect, module.check_mode)
+    evidence["nhc"] = azure_nhc(given, picked, expect, module.check_mode, evidence["image"]["versions"]["components"])
     reasons, remediation = health_remedy.remediation(verdict.assess(evidence, expect), account.physical_host(evidence))
     measurement.reasons += reasons
     measurement.measured = account.measured(evidence)

@@ -10,7 +10,7 @@ import re
 
 from ansible.module_utils.plumbline.health import expect as health_expect
 from ansible.module_utils.plumbline.health.checks import nhc as nhc_check
-from ansible.module_utils.plumbline.health.evidence import azure, devices, infiniband, nhc_log, nvlink
+from ansible.module_utils.plumbline.health.evidence import azure, devices, gpu_direct, image, infiniband, nhc_log, nvlink
 from ansible.module_utils.plumbline.health.evidence.kernel_log import as_evidence
 from ansible.module_utils.plumbline.health.verdict import assess
 from ansible.module_utils.plumbline.machine import nvidia
@@ -28,6 +28,7 @@ NVLINK_E = (COMPOSED / "nvidia-smi.nvlink_e.h100.txt").read_text()
 XML = (CAPTURES / "h200" / "nvidia-smi.q.xml").read_text()
 ADDRESSES = [domain + ":00:00.0" for domain in H100["gpu_pci_domains"]]
 GIB = 1 << 30
+RUNS = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "Result": "success"}
 
 
 def smi_xml(addresses=tuple(ADDRESSES)):
@@ -63,6 +64,9 @@ def sysfs(root):
         write(root, base + "/fw_ver", "28.39.3004")
         (root / base / "device/net" / ("ib%d" % number)).mkdir(parents=True)
         write(root, "sys/class/net/ib%d/carrier_changes" % number, "2")
+    (root / "sys/module/nvidia_peermem").mkdir(parents=True)
+    write(root, "proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build")
+    write(root, "proc/sys/kernel/osrelease", "5.15.0-1074-azure")
     for name in ("lo", "eth0", "docker0"):
         (root / "sys/class/net" / name).mkdir(parents=True)
     for number in range(8):
@@ -116,6 +120,14 @@ def bare(path="/", place="/"):
         "gpu": {"presence": {"pci": [], "driver": False, "tool": None}, "smi": None, "error": None, "nvlink": None},
         "ib": [],
         "devices": {"interfaces": ["eth0", "lo"], "nvme": []},
+        "gpu_direct": {"modules": [], "driver": None, "kernel": "5.15.0-1074-azure", "dma_buf": None},
+        "pci_acs": {"bridges": 0, "redirecting": [], "unreadable": []},
+        "host_settings": {
+            "virtual": True, "memory_lock": {"limit_bytes": 8 << 20, "lifted": False}, "huge_pages": "madvise", "governors": [],
+        },
+        "hung": {"waited_s": 0.0, "processes": [], "kernel_threads": []},
+        "services": {"units": {}, "error": None, "absent": "no service is named"},
+        "image": {"versions": image.versions("/nonexistent"), "topology": None},
         "host": {},
         "nhc": {"skipped": ("not asked for", None)},
     }  # fmt: skip
@@ -134,6 +146,13 @@ def node(root, xml=None, nvlink_s=NVLINK_S, nvlink_e=NVLINK_E, kernel=(), log=LO
         },
         ib=infiniband.collect(str(root)),
         devices=devices.devices(str(root)),
+        gpu_direct=gpu_direct.gpu_direct(str(root)),
+        host_settings={"virtual": True, "memory_lock": {"limit_bytes": None, "lifted": True}, "huge_pages": "madvise", "governors": []},
+        image={
+            "versions": {"path": image.VERSIONS, "error": None, "image": "22.04.2026051201", "components": {"NCCL": "2.28.9-1"}},
+            "topology": {"path": H100["topology_file"], "there": True, "error": None},
+        },
+        services={"units": {name: dict(RUNS) for name in H100["services_active"]}, "error": None, "absent": None},
         host=azure.host_values(str(root)),
         nhc=nhc_evidence(log),
     )

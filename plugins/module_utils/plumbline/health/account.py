@@ -32,6 +32,8 @@ def measured(evidence):
         "clock_skew_bound_ms": skew.get("bound_ms"),
         "clock_max_error_ms": kernel.get("max_error_ms"),
         "kernel_log_lines_count": log["events"]["lines_count"] if log["events"] else None,
+        "hung_processes_count": len(evidence["hung"]["processes"]) if evidence["hung"] else None,
+        "hung_kernel_threads_count": len(evidence["hung"]["kernel_threads"]) if evidence["hung"] else None,
     }
     if nic["interface"]:
         numbers["nic_mtu_bytes"] = nic["mtu"]
@@ -73,8 +75,16 @@ def context(evidence, chosen):
         gpu_vbios=sorted({gpu["vbios"] for gpu in smi.get("gpus", []) if gpu["vbios"]}),
         ib_firmware=sorted({port["firmware"] for port in evidence["ib"] if port["firmware"]}),
         physical_host=physical_host(evidence),
-        nhc={key: evidence["nhc"].get(key) for key in ("command", "log", "conf")},
+        nhc={key: evidence["nhc"].get(key) for key in ("command", "log", "conf", "script", "version", "version_from")},
+        image=image_context(evidence["image"]["versions"]),
+        settings=dict(evidence["host_settings"], gpu_direct=evidence["gpu_direct"]),
     )
+
+
+def image_context(seen):
+    """Return what the image's own list says: its version, and its components' by their names there; null where it does not tell."""
+    told = seen["components"] is not None
+    return {"file": seen["path"] if told else None, "version": seen["image"], "components": seen["components"]}
 
 
 def physical_host(evidence):

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from ..machine import nvidia
-from .evidence import azure, clock, cpu, devices, disk, infiniband, kernel_devices, kernel_log, memory, nic, nvlink, system
+from .evidence import (
+    azure,
+    clock,
+    cpu,
+    devices,
+    disk,
+    gpu_direct,
+    host,
+    hung,
+    image,
+    infiniband,
+    kernel_devices,
+    kernel_log,
+    memory,
+    nic,
+    nvlink,
+    pci_acs,
+    services,
+    system,
+)
 
 
-def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, root="/"):
+def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, root="/", expect=None):
     """Read the whole evidence of this node; ``probe_disk`` False leaves the write probe out (check mode).
 
-    ``root`` is where ``/proc``, ``/sys``, ``/etc`` and ``/var/lib/hyperv`` are read below. NHC's part is added by the
-    module, under ``nhc``.
+    ``root`` is where ``/proc``, ``/sys``, ``/etc``, ``/opt`` and ``/var/lib/hyperv`` are read below. ``expect`` (``expect.expectations``)
+    names the services and the topology file that are looked for. NHC's part is added by the module, under ``nhc``.
     """
+    expect = expect or {}
+    named = (expect.get("services_active") or []) + (expect.get("services_inactive") or [])
     found = nvidia.presence(tool, root)
     gpu = {"presence": found, "smi": None, "error": None, "nvlink": None}
     if nvidia.is_present(found):
@@ -33,6 +54,12 @@ def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, 
         "gpu": gpu,
         "ib": infiniband.collect(root),
         "devices": devices.devices(root),
+        "gpu_direct": gpu_direct.gpu_direct(root),
+        "pci_acs": pci_acs.pci_acs(root),
+        "host_settings": host.host(root),
+        "hung": hung.hung(root),
+        "services": services.services(named, root, timeout_s),
+        "image": image.image(root, expect.get("topology_file")),
         "host": azure.host_values(root),
         "nhc": {"skipped": ("not asked for", None)},
     }

@@ -29,6 +29,10 @@ KEYS = {
     "nic_drop_ratio_max": (NUMBER, "drops per packet since boot, at most (else degraded)"),
     "clock_skew_max_ms": (NUMBER, "difference to the controller's clock, at most"),
     "clock_sync_required": (bool, "the kernel's clock must be disciplined by NTP or PTP (else degraded)"),
+    "huge_pages": (list, "modes of transparent huge pages that are right: always, madvise, never (else degraded)"),
+    "cpu_governor": (str, "frequency governor of every processor (else degraded)"),
+    "services_active": (list, "services that run where they are installed (else degraded)"),
+    "services_inactive": (list, "services that do not run (else degraded)"),
     "kernel_log_shared": (bool, "the log is another machine's too (containers): findings are degraded at worst"),
     "optional": (list, "checks whose missing evidence is skipped, not incomplete"),
     "gpu_count": (int, "GPUs; 0: none are expected"),
@@ -80,8 +84,14 @@ def _section_of(flat):
 
 
 def expectations(entry):
-    """Return the flat mapping that the checks read, from an entry ``{section: {key: value}}``."""
+    """Return the flat mapping that the checks read, from an entry ``{section: {key: value}}``.
+
+    ``topology_file`` is the one key of another section: what NCCL is told there (``nccl.env.NCCL_TOPO_FILE``) has to be on the node.
+    """
     found = {flat: value for _section, _key, flat, value in _flat(entry)}
+    topology_file = ((entry.get("nccl") or {}).get("env") or {}).get("NCCL_TOPO_FILE")
+    if topology_file:
+        found["topology_file"] = topology_file
     ports = list(found.get("ib_ethernet_ports") or {}) + list(found.get("ib_ports") or [])
     each = {
         "check_hw_ib *": ["check_hw_ib %s:1" % port for port in ports],

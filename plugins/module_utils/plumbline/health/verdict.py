@@ -13,20 +13,30 @@ from .checks.cpu import check_cpu
 from .checks.devices import check_devices
 from .checks.disk import check_disk
 from .checks.gpu import check_gpu
+from .checks.gpu_direct import check_gpu_direct
+from .checks.host import check_host
+from .checks.hung import check_hung
+from .checks.image import check_image
 from .checks.infiniband import check_ib
 from .checks.kernel_log import check_kernel_log
 from .checks.memory import check_memory
 from .checks.nhc import check_nhc
 from .checks.nic import check_nic
 from .checks.nvlink import check_nvlink
+from .checks.services import check_services
 
 CHECKS = (
     check_gpu,
     check_nvlink,
     check_ib,
+    check_gpu_direct,
     check_devices,
     check_cpu,
     check_memory,
+    check_host,
+    check_hung,
+    check_services,
+    check_image,
     check_disk,
     check_nic,
     check_clock,

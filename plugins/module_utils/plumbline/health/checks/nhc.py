@@ -77,7 +77,7 @@ def check_nhc(evidence, expect):
         return [reason("check_mode" if seen.get("check_mode") else "nhc", "skipped", text, threshold)]
     threshold = "NHC runs its checks"
     if seen.get("missing"):
-        remedy = "install Azure/azurehpc-health-checks, or set node_health_nhc: auto"
+        remedy = "install Azure/azurehpc-health-checks there, set node_health_nhc_script to where it is, or set node_health_nhc: auto"
         return [reason("nhc", "incomplete", seen["missing"], threshold, remedy)]
     parsed = seen["parsed"]
     if seen["error"] and not parsed["ran"]:

@@ -7,7 +7,6 @@ of ours gets those lines here.
 from __future__ import annotations
 
 import fnmatch
-import os
 import platform
 import re
 
@@ -62,14 +61,6 @@ def conf_checks(text, host=None):
         if separator and not mask.strip().startswith("#") and command and not is_setting(command) and _meant(mask.strip(), host):
             found.append(command)
     return found
-
-
-def conf_path(script, sku, given=None):
-    """Return the conf to copy: the one given, else ``conf/<size>.conf`` beside the real script."""
-    if given:
-        return given
-    name = (sku or "").lower().replace("standard_", "", 1)
-    return os.path.join(os.path.dirname(os.path.realpath(script)), "conf", name + ".conf")
 
 
 def copy_conf(source, target, has_accelerated, sku):

@@ -18,8 +18,8 @@ import tempfile
 import time
 
 from ...core import processes
-from . import nhc_log
-from .nhc_conf import conf_path, copy_conf
+from . import nhc_log, nhc_places
+from .nhc_conf import copy_conf
 
 CONTAINER = "aznhc"
 KEEP_RUNS = 5
@@ -44,9 +44,10 @@ def run(script, base, sku, timeout_s=1200, conf=None, has_accelerated=False, gra
     """
     seen = {"error": None, "log": None, "conf": None, "checks": [], "text": "", "parsed": nhc_log.parse(""), "rc": None,
             "timed_out": False, "duration_s": 0.0, "command": None}  # fmt: skip
-    source = conf_path(script, sku, conf)
-    if not os.path.isfile(source):
-        seen["error"] = "there is no conf for this size at %s; NHC itself would exit 0 here" % source
+    places = nhc_places.confs(script, sku, conf)
+    source = next((place for place in places if os.path.isfile(place)), None)
+    if source is None:
+        seen["error"] = "there is no conf for this size at %s; NHC itself would exit 0 here" % " or ".join(places)
         return seen
     try:
         folder = fresh_folder(base)
