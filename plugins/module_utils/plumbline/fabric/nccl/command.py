@@ -20,8 +20,10 @@ KEPT = (
 )  # fmt: skip
 EXPORTED = ("LD_LIBRARY_PATH", "NCCL_NVLS_ENABLE")  # to the other nodes too, with the value they have here
 KEPT_PREFIXES = ("OMPI_", "OPAL_", "PMIX_", "PRTE_", "HPCX_")
+# Azure's HPC images have HPC-X in /opt/hpcx-<version> and a plain Open MPI beside it; nccl-tests are built there with the first.
 MPIRUN_PLACES = (
     "/opt/hpcx*/ompi/bin/mpirun",
+    "/opt/openmpi-*/bin/mpirun",
     "/usr/mpi/gcc/openmpi*/bin/mpirun",
     "/usr/local/mpi/bin/mpirun",
     "/opt/amazon/openmpi/bin/mpirun",

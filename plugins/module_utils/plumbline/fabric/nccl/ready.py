@@ -80,7 +80,7 @@ def choose_launcher(args):
     if args["launcher"] == "none" or (args["launcher"] == "auto" and not path and args["scope"] == "within"):
         return "none", None
     if not path:
-        where = "at %s" % args["mpirun"] if args["mpirun"] else "on PATH, in HPC-X or /usr/mpi"
+        where = "at %s" % args["mpirun"] if args["mpirun"] else "on PATH or at %s" % ", ".join(nccl_command.MPIRUN_PLACES)
         raise NotReady(
             "collective.mpirun", "failed", "no mpirun %s" % where,
             "Open MPI on the first node", "install Open MPI or HPC-X, or set fabric_baseline_nccl_mpirun",

@@ -8,7 +8,7 @@ NAMED = 5
 
 
 def check_hung(evidence, expect):
-    """Processes in one uninterruptible wait over all looks; a wait for a disk, which passes, is none. Threads of the kernel do not count."""
+    """Processes in one uninterruptible wait over all looks: a wait for a disk passes sooner. Threads of the kernel do not count."""
     seen = evidence["hung"]
     threshold = "no process in one uninterruptible wait over 10 s"
     if seen is None:

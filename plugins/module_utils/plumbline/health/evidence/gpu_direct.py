@@ -1,7 +1,8 @@
 """The two ways in which an InfiniBand adapter reaches a GPU's memory: a peer-memory module, or DMA-BUF.
 
 Sources: NVIDIA's GPUDirect RDMA documentation (nvidia-peermem comes with the driver, nv_peer_mem is its predecessor; DMA-BUF takes the
-open kernel modules), the kernel (``ib_umem_dmabuf_get`` is in 5.12 and later; distributions carry it into older ones, so its symbol counts too).
+open kernel modules), and the kernel: ``ib_umem_dmabuf_get`` is in 5.12 and later. Distributions carry it into older ones, so its symbol
+counts too.
 """
 
 from __future__ import annotations

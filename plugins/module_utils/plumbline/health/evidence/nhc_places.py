@@ -64,8 +64,7 @@ def version(script, components, root="/"):
     text = (read_text(os.path.join(folder, "version.txt")) or "").split("\n")[0].strip()
     if text:
         return text[:80], "version.txt"
-    stock = [os.path.realpath(below(root, os.path.dirname(place))) for place in PLACES]
-    if folder in stock and (components or {}).get(COMPONENT):
+    if folder == os.path.realpath(below(root, STOCK_FOLDER)) and (components or {}).get(COMPONENT):
         return components[COMPONENT], "component_versions.txt"
     return None, None
 
