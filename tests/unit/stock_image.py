@@ -12,7 +12,7 @@ import json
 from health_nodes import ADDRESSES, COMPOSED, H100, sysfs, write
 
 NHC = "opt/azurehpc/test/azurehpc-health-checks"
-ARTICLE = "opt/azurehpc/run-health-checks.sh"
+STUDY = "opt/azurehpc/run-health-checks.sh"
 VERSIONS = "opt/azurehpc/component_versions.txt"
 TOPOLOGY = "opt/microsoft/ndv5-topo.xml"
 COMPONENTS = {

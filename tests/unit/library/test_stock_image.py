@@ -72,12 +72,12 @@ def test_a_stock_node_is_healthy(judge):
     assert "virtual machine" in said(fact, "pci.acs")["seen"] and "madvise" in said(fact, "memory.huge_pages")["seen"]
 
 
-def test_the_articles_place_and_a_given_path(judge, tmp_path):
+def test_the_studys_place_and_a_given_path(judge, tmp_path):
     # The study's place comes first, and has its own conf; the image's list does not speak of a clone.
     stock_image.nhc(judge.root, "opt/azurehpc")
     stock_image.write(judge.root, "opt/azurehpc/.git/HEAD", "0123456789abcdef0123456789abcdef01234567")
     fact = judge()
-    assert fact["context"]["nhc"]["script"] == "%s/%s" % (judge.root, stock_image.ARTICLE) and fact["status"] == "healthy"
+    assert fact["context"]["nhc"]["script"] == "%s/%s" % (judge.root, stock_image.STUDY) and fact["status"] == "healthy"
     assert (fact["context"]["nhc"]["version"], fact["context"]["nhc"]["version_from"]) == ("0123456789ab", "git")
     stock_image.nhc(tmp_path, "ours")
     fact = judge(nhc_script=str(tmp_path / "ours/run-health-checks.sh"))
@@ -88,9 +88,9 @@ def test_the_articles_place_and_a_given_path(judge, tmp_path):
     assert fact["status"] == "incomplete" and said(fact, "nhc")["seen"] == "Azure NHC is not at /nowhere/run-health-checks.sh"
 
 
-def test_a_runner_at_the_articles_place_that_calls_the_images(judge):
+def test_a_runner_at_the_studys_place_that_calls_the_images(judge):
     stock_image.program(
-        judge.root, stock_image.ARTICLE, '#!/bin/sh\nexec "$(dirname "$0")/test/azurehpc-health-checks/run-health-checks.sh" "$@"'
+        judge.root, stock_image.STUDY, '#!/bin/sh\nexec "$(dirname "$0")/test/azurehpc-health-checks/run-health-checks.sh" "$@"'
     )
     assert judge()["status"] == "healthy"
 
@@ -99,7 +99,7 @@ def test_without_nhc_it_says_where_it_looked(judge):
     shutil.rmtree(judge.root / stock_image.NHC)
     fact = judge()
     assert {check: item["status"] for check, item in found(fact).items()} == {"nhc": "incomplete"}
-    for place in (stock_image.ARTICLE, stock_image.NHC + "/run-health-checks.sh"):
+    for place in (stock_image.STUDY, stock_image.NHC + "/run-health-checks.sh"):
         assert "%s/%s" % (judge.root, place) in said(fact, "nhc")["seen"]
     assert "node_health_nhc_script" in said(fact, "nhc")["remedy"]
     fact = judge(nhc="auto")
