@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: node_health
 short_description: Judge the health of a node against what its SKU should show
 description:
-  - Reads processors, memory, disks, network and InfiniBand ports, clocks, the kernel log, the GPUs and their NVLinks in
-    one call, runs Azure NHC where the node has it, and returns one fact of kind C(health). A bad verdict is a result,
+  - Reads processors, memory, disks, network and InfiniBand ports, clocks, the kernel and its log, services, the GPUs and their
+    NVLinks in one call, runs Azure NHC where the node has it, and returns one fact of kind C(health). A bad verdict is a result,
     not a failure of the module.
   - Changes nothing but one small probe file below each path, which it removes, and a folder for each run of NHC; neither
     in check mode. NHC itself raises the GPU clocks and then B(unlocks) them - lock them afterwards.
@@ -23,7 +23,8 @@ options:
   skus:
     description:
       - What is known of each SKU, by section and key. The node may have to say which SKU it is, so all of them are given.
-      - Read are the sections C(health), C(gpu), C(ib) and C(nhc); the keys are in C(module_utils/plumbline/health/expect.py).
+      - Read are the sections C(health), C(gpu), C(ib) and C(nhc), whose keys are in C(module_utils/plumbline/health/expect.py), and
+        the file that C(nccl.env.NCCL_TOPO_FILE) names.
     type: dict
     required: true
   paths:
