@@ -15,13 +15,13 @@ INFINIBAND = [{"link_layer": "InfiniBand"}]
 GPU = {"pci": ["0000:41:00.0"], "driver": True, "tool": "/usr/bin/nvidia-smi"}
 
 
-def judged(root, ib=tuple(INFINIBAND), gpu=None, virtual=False):
+def judged(root, ib=tuple(INFINIBAND), gpu=None, virtual=False, **expect):
     """Return ``{check: reason}`` of the machine below ``root``."""
     evidence = {
         "ib": list(ib), "gpu": {"presence": gpu or GPU}, "host_settings": {"virtual": virtual},
         "gpu_direct": gpu_direct.gpu_direct(str(root)), "pci_acs": pci_acs.pci_acs(str(root)),
     }  # fmt: skip
-    return {item["check"]: item for item in check_gpu_direct(evidence, {})}
+    return {item["check"]: item for item in check_gpu_direct(evidence, expect)}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,7 @@ def test_the_way_to_the_gpus_memory(tmp_path, driver, kernel, modules, symbols, 
     [
         ({"ib": ()}, "no InfiniBand port"),
         ({"ib": ({"link_layer": "Ethernet"},)}, "no InfiniBand port"),
+        ({"ib_ports": []}, "no InfiniBand port"),
         ({"gpu": {"pci": [], "driver": False, "tool": None}}, "no GPU"),
         ({"gpu": {"pci": ["0000:41:00.0"], "driver": False, "tool": None}}, "the NVIDIA driver is not loaded"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.fact import reason
-from ...machine.infiniband import LINK_LAYER
+from .infiniband import has_infiniband
 
 REMEDY = "modprobe nvidia-peermem (Azure's image does so in sku-customizations.service), or install the driver's open kernel modules"
 ACS_REMEDY = "turn ACS off on these bridges (setpci -s <address> ECAP_ACS+0x6.w=0000), or in the firmware; it takes each boot"
@@ -11,13 +11,13 @@ ACS_REMEDY = "turn ACS off on these bridges (setpci -s <address> ECAP_ACS+0x6.w=
 
 def check_gpu_direct(evidence, expect):
     """GPUDirect RDMA and ACS, where a node has GPUs with a driver and InfiniBand ports; elsewhere there is nothing to reach."""
-    missing = _missing(evidence)
+    missing = _missing(evidence, expect)
     return [_reach(evidence["gpu_direct"], missing), _acs(evidence["pci_acs"], evidence["host_settings"]["virtual"], missing)]
 
 
-def _missing(evidence):
+def _missing(evidence, expect):
     """Return what a node lacks to need any of it, None where it has all."""
-    if not any(port["link_layer"] == LINK_LAYER for port in evidence["ib"]):
+    if not has_infiniband(evidence, expect):
         return "no InfiniBand port"
     if not evidence["gpu"]["presence"]["pci"]:
         return "no GPU"

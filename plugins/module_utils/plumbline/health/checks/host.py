@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...core.fact import reason
-from ...machine.infiniband import LINK_LAYER
 from .bound import NO_EXPECTATION, NOT_TOLD, size
+from .infiniband import has_infiniband
 
 LOCK_REMEDY = (
     "raise it for the user that serves: memlock unlimited in /etc/security/limits.conf, LimitMEMLOCK=infinity for a service, "
@@ -16,14 +16,10 @@ def check_host(evidence, expect):
     """The memory that may be locked; transparent huge pages and governors where the SKU says what they should be."""
     seen = evidence["host_settings"]
     return [
-        _memory_lock(seen["memory_lock"], _has_infiniband(evidence, expect)),
+        _memory_lock(seen["memory_lock"], bool(expect.get("ib_ports")) or has_infiniband(evidence, expect)),
         _setting("memory.huge_pages", seen["huge_pages"], expect.get("huge_pages"), "/sys/kernel/mm/transparent_hugepage/enabled"),
         _governors(seen, expect.get("cpu_governor")),
     ]
-
-
-def _has_infiniband(evidence, expect):
-    return bool(expect.get("ib_ports")) or any(port["link_layer"] == LINK_LAYER for port in evidence["ib"])
 
 
 def _memory_lock(seen, needed):

@@ -42,6 +42,14 @@ def check_ib(evidence, expect):
     return found
 
 
+def has_infiniband(evidence, expect):
+    """Return whether the node has a port to use: one of InfiniBand's layer, unless the SKU says that none is its own.
+
+    A node of the lab sees the machine's ports, and uses none of them.
+    """
+    return expect.get("ib_ports") != [] and any(item["link_layer"] == LINK_LAYER for item in evidence["ib"])
+
+
 def _state(ports, wanted, rate, check="ib.state"):
     threshold = "%s: %s" % (", ".join(wanted), ACTIVE)
     if rate is not None:
