@@ -4,7 +4,7 @@ VENV ?= $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,0)
 
-.PHONY: help run test setup lab lab-down lint unit integration node-tests bench clean
+.PHONY: help run test setup azure lab lab-down lint unit integration node-tests bench clean
 
 help:
 	@echo "make run          set up, bring up the three-node lab, run site.yml, write results/<run id>/report.html"
@@ -12,6 +12,7 @@ help:
 	@echo "make lab          bring the lab up only          make lab-down    take it down, leave nothing behind"
 	@echo "make node-tests   testinfra assertions on the lab's nodes"
 	@echo "make bench        validate against parallel-ssh on the lab, or on INVENTORY=...; FAULTS=1: three bad nodes  (docs/performance.md)"
+	@echo "make azure        the Azure SDK for inventory/azure, into the same environment  (docs/azure.md)"
 	@echo "make lint | unit | integration                   parts of make test"
 
 run: lab
@@ -23,6 +24,9 @@ setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt scripts/setup.sh scripts/bootstrap.sh
 	scripts/setup.sh $(VENV)
+
+azure: setup
+	python -m pip install --quiet --disable-pip-version-check --constraint constraints-azure.txt --editable '.[azure]'
 
 lab: setup
 	ansible-playbook playbooks/lab_up.yml -e lab_gpus=none

@@ -8,7 +8,8 @@ short_description: Check inventory, variables, layouts and controller, and name 
 description:
   - Runs on the controller and touches no node. Fails with all problems that it found, so that all can be mended in one go. What holds for
     several nodes is one line.
-  - C(inventory) is the group C(nodes), and the addresses and ports of its hosts.
+  - C(inventory) is the group C(nodes), and the addresses and ports of its hosts. What an inventory says itself about a wrong number of
+    nodes, in C(preflight_inventory_notes), is told with it.
   - C(variables) are those of all roles, for all hosts. Values are held against the roles' argument specifications by Ansible's own
     validator, after templates were resolved with each host's variables. Layouts and images are looked at more closely
     (C(vllm_serve_layouts), C(vllm_serve_runtime), C(vllm_serve_image), C(vllm_serve_image_pull)). A name that looks as if a role should
@@ -101,7 +102,8 @@ class ActionModule(ControllerAction):
         if "inventory" in arguments["checks"]:
             expected = arguments["expected_nodes"] or values.number("preflight_expected_nodes")
             nodes = preflight.nodes_of(names, task_vars["hostvars"])
-            found += preflight.inventory_problems(nodes, expected, task_vars["groups"])
+            notes = values.texts("preflight_inventory_notes")
+            found += preflight.inventory_problems(nodes, expected, task_vars["groups"], notes)
         if "variables" in arguments["checks"]:
             found += values.problems()
         if "tags" in arguments["checks"]:

@@ -15,10 +15,11 @@ REQUIRED_KEYS = ("name", "tp", "pp", "nodes", "executor")
 NAME = re.compile(r"[a-z0-9_]+")
 
 
-def inventory_problems(nodes, expected=0, groups=None):
+def inventory_problems(nodes, expected=0, groups=None, notes=()):
     """Check the group ``nodes``: ``[{"name", "address", "port"}]``; ``expected`` 0 accepts any number but none.
 
-    ``groups`` are the inventory's, ``{group: hosts}``: where none is called nodes, those that there are are told.
+    ``groups`` are the inventory's, ``{group: hosts}``: where none is called nodes, those that there are are told. ``notes`` are the
+    inventory's own sentences about what it lacks; they explain a wrong number.
     """
     if not nodes:
         return [_no_nodes(groups or {})]
@@ -34,7 +35,9 @@ def inventory_problems(nodes, expected=0, groups=None):
             ", ".join(node["name"] for node in nodes[:8]) + (", …" if len(nodes) > 8 else ""),
             expected,
         )
-        if len(nodes) < expected:
+        if notes:
+            text += ": " + "; ".join(notes)
+        elif len(nodes) < expected:
             text += "; azure_rm leaves out machines that are not running or not provisioned yet: look at them, or wait"
         found.append(text)
     by_place = {}
@@ -56,7 +59,10 @@ def inventory_problems(nodes, expected=0, groups=None):
 
 def _no_nodes(groups):
     """Return what is wrong with an inventory that has no node, with the hosts that it has in other groups."""
-    text = "the inventory group 'nodes' is empty: the lab is not up (make lab), or give your own inventory (-i inventory/azure)"
+    text = (
+        "the inventory group 'nodes' is empty: the lab is not up (make lab), or give your own inventory (-i inventory/azure);"
+        " an inventory that could not be read says why in a warning at the beginning"
+    )
     others = {name: hosts for name, hosts in sorted(groups.items()) if hosts and name not in ("all", "nodes")}
     if not others:
         return text
