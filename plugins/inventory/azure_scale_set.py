@@ -10,10 +10,11 @@ description:
     group, of Uniform and of Flexible orchestration. No other machine joins, and none is asked about.
   - Instances that are stopped, failed or not ready yet are nodes too, so that preflight names them.
   - Each node is in the group C(nodes) and in C(scale_set_<name>). It has C(powerstate), C(provisioning_state), C(vmss.name), C(id) and the
-    other host variables of azure_rm.
+    other host variables of azure_rm; of those C(tags) is called C(azure_tags) and C(name) is left out, except in filters and expressions.
   - Sets C(preflight_expected_nodes) of the group to the sum of the sets' capacity, and C(preflight_inventory_notes) to a sentence for each
     thing that is short, which are also warnings. A filter of hosts lowers the expected number by what it leaves out.
-  - A throttled request (429) is repeated by the Azure SDK when Azure's Retry-After has passed. An error stops the inventory with Azure's words.
+  - A throttled request (429) is repeated by the Azure SDK when Azure's Retry-After has passed. An error ends the inventory with Azure's
+    words.
   - With a cache, the names that a set had when it was last whole are remembered, so that one which is gone is told by name.
   - A cached answer counts only for the same sets, and only if it was whole, so that a node that has come since is seen at once.
   - The options C(include_*) and C(batch_fetch) of azure_rm have no effect, nor have its variables C(ANSIBLE_AZURE_VM_RESOURCE_GROUPS) and
@@ -93,11 +94,11 @@ from ansible_collections.azure.azcollection.plugins.module_utils import azure_rm
 
 try:
     from azure.core import PipelineClient
-    from azure.core.exceptions import AzureError
+    from azure.core.exceptions import AzureError, ResourceNotFoundError
     from azure.core.pipeline.policies import RetryPolicy
 except ImportError:
     PipelineClient = RetryPolicy = None
-    AzureError = ()
+    AzureError = ResourceNotFoundError = ()
 
 # The version in which Azure serves what belongs to the network of a Uniform set's instances.
 UNIFORM_NETWORK_API = "2018-10-01"
@@ -323,7 +324,7 @@ class InventoryModule(azure_rm.InventoryModule):
             scale_set["instances"].append(host.default_inventory_hostname)
             try:
                 (node,) = super()._serialize([host])
-            except AzureError as error:
+            except ResourceNotFoundError as error:
                 self._left_out[host.default_inventory_hostname] = _first_line(error)
                 continue
             node["hostvars"]["vmss"] = {"id": scale_set["id"], "name": scale_set["name"]}
@@ -400,6 +401,10 @@ class InventoryModule(azure_rm.InventoryModule):
 
     def _place(self, name, node):
         """Give a node its address and its groups; one without an address is unreachable under its own name, which preflight says."""
+        # Ansible keeps these names for itself and warns of them in every run.
+        for reserved in ("name", "tags"):
+            self.inventory.hosts[name].vars.pop(reserved, None)
+        self.inventory.set_variable(name, "azure_tags", node["hostvars"]["tags"])
         named = {**(self.get_option("compose") or {}), **(self.get_option("hostvar_expressions") or {})}
         if "ansible_host" not in named:
             self.inventory.set_variable(name, "ansible_host", node["address"] or name)

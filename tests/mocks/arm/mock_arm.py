@@ -1,8 +1,8 @@
 """Stands in for Azure: login.microsoftonline.com and management.azure.com behind a proxy on loopback, with TLS by a certificate of its own.
 
-The real SDK reaches it with HTTPS_PROXY and REQUESTS_CA_BUNDLE in its environment and nothing of it changed. Only what the inventory asks is
-answered, in the forms of the published REST reference (Compute 2024-07-01, Network 2018-10-01 and 2024-05-01); anything else is 404, and a
-connection to another host is refused. As a program it serves the world of tests/unit/inventory/azure_world.py until it is ended.
+The real SDK reaches it with HTTPS_PROXY and REQUESTS_CA_BUNDLE in its environment; nothing of it is changed. Only what the inventory asks
+is answered, in the forms of the published REST reference (Compute 2024-07-01, Network 2018-10-01 and 2024-05-01); anything else is 404, and
+a connection to another host is refused.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def certificate(folder):
 class MockAzure:
     """A stand-in that answers from ``resources``: ``{path in lower case: body}``.
 
-    ``refusals`` is ``{part of a path: [(status, headers, body), ...]}``: given out one by one, before any answer. ``asked`` counts requests by
-    path, ``strangers`` are the other hosts that somebody wanted. ``page`` is how many items a list has before its nextLink.
+    ``refusals`` is ``{end of a path: [(status, headers, body), ...]}``: given out one by one, before any answer. ``asked`` counts requests
+    by path, ``strangers`` are the other hosts that somebody wanted. ``page`` is how many items a list has before its nextLink.
     """
 
     def __init__(self, folder, resources=None, page=50):
@@ -92,7 +92,7 @@ class MockAzure:
         if host == LOGIN:
             return 200, {}, _openid(path)
         for part, given in self.refusals.items():
-            if part.lower() in path.lower() and given:
+            if path.lower().endswith(part.lower()) and given:
                 return given.pop(0)
         if token != "Bearer " + TOKEN:
             return 401, {}, _error("InvalidAuthenticationToken", "The access token is invalid.")
@@ -117,6 +117,9 @@ def _openid(path):
         "issuer": tenant + "/v2.0",
         "authorization_endpoint": tenant + "/oauth2/v2.0/authorize",
         "token_endpoint": tenant + "/oauth2/v2.0/token",
+        # Of instance discovery, which is asked when a login fails.
+        "tenant_discovery_endpoint": tenant + "/v2.0/.well-known/openid-configuration",
+        "metadata": [],
     }
 
 
