@@ -98,7 +98,7 @@ try:
     from azure.core.pipeline.policies import RetryPolicy
 except ImportError:
     PipelineClient = RetryPolicy = None
-    AzureError = ResourceNotFoundError = ()
+    AzureError = ResourceNotFoundError = AnsibleParserError  # raised by nobody then
 
 # The version in which Azure serves what belongs to the network of a Uniform set's instances.
 UNIFORM_NETWORK_API = "2018-10-01"
@@ -170,13 +170,12 @@ def capacity_notes(scale_set, before):
     if len(listed) == capacity:
         return []
     said = "scale set %s has a capacity of %d and Azure lists %d (%s)" % (name, capacity, len(listed), ", ".join(sorted(listed)) or "none")
-    state = "; the set's own state is %s" % scale_set["state"]
+    state = "the set's own state is %s" % scale_set["state"]
     if len(listed) > capacity:
-        return ["%s: it is being made smaller, or a machine was replaced%s. Wait for it, then --flush-cache" % (said, state)]
+        return ["%s: it is being made smaller, or a machine is being replaced; %s. Wait for it" % (said, state)]
     gone = sorted(set(before["names"]) - set(listed)) if before else []
-    if gone:
-        state += "; %s, when it was last whole, it had %s" % (before["at"], ", ".join(gone))
-    return ["%s: %d never came or went away%s. Look at the set's activity log" % (said, capacity - len(listed), state)]
+    known = "%s, which it had when it was last whole (%s)" % (", ".join(gone), before["at"]) if gone else "never came, or went away"
+    return ["%s, %d missing: %s; %s. Look at the set's activity log" % (said, capacity - len(listed), known, state)]
 
 
 class InventoryModule(azure_rm.InventoryModule):
@@ -324,7 +323,8 @@ class InventoryModule(azure_rm.InventoryModule):
             scale_set["instances"].append(host.default_inventory_hostname)
             try:
                 (node,) = super()._serialize([host])
-            except ResourceNotFoundError as error:
+            except (ResourceNotFoundError, KeyError, TypeError) as error:
+                # Gone meanwhile, or so new that Azure's description of it has holes.
                 self._left_out[host.default_inventory_hostname] = _first_line(error)
                 continue
             node["hostvars"]["vmss"] = {"id": scale_set["id"], "name": scale_set["name"]}
@@ -366,7 +366,7 @@ class InventoryModule(azure_rm.InventoryModule):
         """Return a sentence for everything that keeps the answer from being whole."""
         notes = [line for name, scale_set in self._sets.items() for line in capacity_notes(scale_set, before.get(name))]
         for name, why in sorted(self._left_out.items()):
-            notes.append("%s: Azure lists it and tells nothing more of it (%s); it may just be going" % (name, why))
+            notes.append("%s: Azure lists it and tells nothing more of it (%s); it may just be coming or going" % (name, why))
         for node in found:
             state = [node["hostvars"][key] for key in ("powerstate", "provisioning_state")]
             name = node["default_inventory_hostname"]

@@ -86,6 +86,10 @@ class MockAzure:
             "AZURE_SECRET": SECRET,
         }
 
+    def managed_identity(self):
+        """Return the variables with which the SDK finds this machine's managed identity here, as on a machine of Azure's."""
+        return {"IDENTITY_ENDPOINT": self.proxy + "/identity", "IDENTITY_HEADER": "mock"}
+
     def answer(self, host, path, query, token):
         """Return (status, headers, body) for a GET."""
         self.asked[path.lower()] += 1
@@ -144,6 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path, _, text = self.path.partition("?")
+        if self.host == "" and path == "/identity":
+            self._send(200, {}, {"access_token": TOKEN, "expires_on": "4102444800", "resource": "", "token_type": "Bearer"})
+            return
         query = dict(item.partition("=")[::2] for item in text.replace("%24", "$").split("&"))
         self._send(*self.azure.answer(self.host, path, query, self.headers.get("Authorization")))
 
