@@ -12,6 +12,7 @@ import datetime
 import json
 import ssl
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ARM = "management.azure.com"
@@ -53,12 +54,14 @@ class MockAzure:
     """A stand-in that answers from ``resources``: ``{path in lower case: body}``.
 
     ``refusals`` is ``{end of a path: [(status, headers, body), ...]}``: given out one by one, before any answer. ``asked`` counts requests
-    by path, ``strangers`` are the other hosts that somebody wanted. ``page`` is how many items a list has before its nextLink.
+    by path, ``strangers`` are the other hosts that somebody wanted, ``waited`` the seconds between a refusal and the next try. ``page`` is
+    how many items a list has before its nextLink.
     """
 
     def __init__(self, folder, resources=None, page=50):
         self.resources, self.refusals, self.page = resources or {}, {}, page
         self.asked, self.strangers = collections.Counter(), []
+        self.waited, self._refused = [], {}
         self.certificate, key = certificate(folder)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(self.certificate, key)
@@ -95,8 +98,11 @@ class MockAzure:
         self.asked[path.lower()] += 1
         if host == LOGIN:
             return 200, {}, _openid(path)
+        if path in self._refused:
+            self.waited.append(time.monotonic() - self._refused.pop(path))
         for part, given in self.refusals.items():
             if path.lower().endswith(part.lower()) and given:
+                self._refused[path] = time.monotonic()
                 return given.pop(0)
         if token != "Bearer " + TOKEN:
             return 401, {}, _error("InvalidAuthenticationToken", "The access token is invalid.")
