@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-SHOWN = 12  # up to so many nodes every verdict has a line of its own
+# Up to so many nodes are shown one by one, in the terminal and in the report. Of more, those that are well are counted.
+SHOWN = 12
 FOLDED = ("healthy", "skipped")
 
 

@@ -88,6 +88,11 @@ def is_dead(stat):
     return stat.state in ("Z", "X")
 
 
+def is_of_kernel(pid, stat):
+    """Tell whether a process is a thread of the kernel, or what starts these."""
+    return KTHREADD in (pid, stat.parent)
+
+
 def parent_of(pid):
     """Return the parent's pid, 0 when ``pid`` is gone or its parent lies outside of this pid namespace."""
     stat = stat_of(pid)
@@ -158,7 +163,7 @@ def _carries(env, serve_id):
 def _may_have_environment(pid):
     """Tell whether ``pid`` runs and is no thread of the kernel, which has none."""
     stat = stat_of(pid)
-    return stat is not None and not is_dead(stat) and KTHREADD not in (pid, stat.parent)
+    return stat is not None and not is_dead(stat) and not is_of_kernel(pid, stat)
 
 
 def start(argv, serve_id, env, log_path, cwd="/"):

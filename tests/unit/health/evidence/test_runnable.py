@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from ansible.module_utils.plumbline.core import processes
 from ansible.module_utils.plumbline.health.evidence import cpu, runnable
 
 BURN = "while True: pass"
@@ -45,7 +46,7 @@ def test_a_process_of_somebody_else_is_counted_and_named(started):
 
 def test_what_ansible_runs_is_ours(started):
     pid = started("sh -c \"%s -c '%s' && sleep 0\"" % (sys.executable, BURN))
-    burning = [int(name) for name in os.listdir("/proc") if name.isdigit() and (runnable._stat("/proc/%s/stat" % name) or (0, 0))[1] == pid]
+    burning = [child for child, stat in processes.table().items() if stat.parent == pid]
     assert burning
     found = runnable.others()
     assert not of(found, pid) and not of(found, burning[0])
@@ -57,13 +58,16 @@ def test_a_job_in_a_home_folder_called_ansible_is_not_ours():
     assert runnable.OURS.search("/opt/venv/bin/python /opt/venv/bin/ansible-playbook site.yml")
 
 
+STAT = "%d (x) %s %d" + " 1" * 48 + "\n"  # the fields of proc_pid_stat(5)
+
+
 def record(folder, pid, parent, command, states):
     """Write a process into a recorded /proc."""
     for thread, state in enumerate(states):
         place = folder / str(pid) / "task" / str(pid + thread)
         place.mkdir(parents=True)
-        (place / "stat").write_text("%d (x) %s %d 1 1\n" % (pid + thread, state, parent))
-    (folder / str(pid) / "stat").write_text("%d (x) %s %d 1 1\n" % (pid, states[0], parent))
+        (place / "stat").write_text(STAT % (pid + thread, state, parent))
+    (folder / str(pid) / "stat").write_text(STAT % (pid, states[0], parent))
     (folder / str(pid) / "cmdline").write_bytes(command.replace(" ", "\0").encode())
 
 

@@ -9,6 +9,7 @@ counts as ``incomplete``; ``skipped`` is neutral.
 from __future__ import annotations
 
 from ...core.fact import PASSING, STATUSES, first_reason, headline, reason, sentence, worst
+from ..tally import SHOWN
 from .records.asked import asked, lacking
 from .records.entries import entry_reasons, entry_status, missed, shared_by
 from .records.reading import get, texts
@@ -325,8 +326,7 @@ def _elsewhere(data):
     ]
 
 
-# Of more nodes than these, those with nothing to look at are counted, and those that tell the same are named together.
-SHOWN = 12
+# Of more nodes than SHOWN, those with nothing to look at are counted, and those that tell the same are named together, up to so many.
 NAMED = 8
 
 

@@ -30,7 +30,7 @@ def hung(root="/", looks_s=LOOKS_S, sleep=time.sleep, proc=None):
     proc = proc or "/proc"
     suspects, waited_s = _waiting(proc), 0.0
     for pause in looks_s:
-        if not any(not _is_kernel(item) for item in suspects.values()):
+        if all(item["kernel"] for item in suspects.values()):
             break
         sleep(pause)
         waited_s += pause
@@ -40,7 +40,7 @@ def hung(root="/", looks_s=LOOKS_S, sleep=time.sleep, proc=None):
     for pid, item in sorted(suspects.items()):
         wait = _wait_of(pid, proc)
         if not (wait and BY_INTENTION.search(wait)):
-            found[_is_kernel(item)].append({"pid": pid, "name": item["name"], "wait": wait})
+            found[item["kernel"]].append({"pid": pid, "name": item["name"], "wait": wait})
     return {"waited_s": waited_s, "processes": found[False], "kernel_threads": found[True]}
 
 
@@ -54,14 +54,10 @@ def _waiting(proc):
             found[pid] = {
                 "name": name.group(1) if name else "?",
                 "started": stat.started,
-                "parent": processes.KTHREADD if processes.KTHREADD in (pid, stat.parent) else None,
+                "kernel": processes.is_of_kernel(pid, stat),
                 "switches": re.findall(r"^\w*voluntary_ctxt_switches:\t(\d+)$", status, re.MULTILINE),
             }
     return found
-
-
-def _is_kernel(item):
-    return item["parent"] == processes.KTHREADD
 
 
 def _wait_of(pid, proc):

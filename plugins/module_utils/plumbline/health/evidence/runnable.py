@@ -11,9 +11,11 @@ import os
 import re
 import time
 
+from ...core import processes
+from ...core.files import read_text
+
 SAMPLES = 5
 APART_S = 0.1
-KTHREADD = 2  # the parent of the kernel's own threads
 # A command of this form, or started by one, is Ansible's: its playbook and workers here (ansible-playbook, ansible-runner), or its modules
 # and the shell that they are sent to on a node ("/bin/sh -c '... && sleep 0'"). A job in a home folder of that name is not.
 OURS = re.compile(r"(^|[ /])(ansible(-[a-z]+)?|AnsiballZ_\w+\.py)( |$)|&& sleep 0")
@@ -28,7 +30,7 @@ def others(proc="/proc", samples=SAMPLES, apart_s=APART_S, sleep=time.sleep):
     for number in range(samples):
         if number:
             sleep(apart_s)
-        table = _table(proc)
+        table = _parents(proc)
         ours = _ours(table, proc, commands)
         for pid in table:
             if pid not in ours:
@@ -44,25 +46,9 @@ def others(proc="/proc", samples=SAMPLES, apart_s=APART_S, sleep=time.sleep):
     }
 
 
-def _table(proc):
+def _parents(proc):
     """Return ``{pid: parent}`` of what is no thread of the kernel."""
-    found = {}
-    for name in os.listdir(proc):
-        fields = _stat("%s/%s/stat" % (proc, name)) if name.isdigit() else None
-        if fields and int(name) != KTHREADD and fields[1] != KTHREADD:
-            found[int(name)] = fields[1]
-    return found
-
-
-def _stat(path):
-    """Return ``(state, parent, name)``, None for what is gone (proc_pid_stat(5))."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            head, _sep, tail = stream.read().rpartition(")")
-        fields = tail.split()
-        return fields[0], int(fields[1]), head.partition("(")[2]
-    except (OSError, IndexError, ValueError):
-        return None
+    return {pid: stat.parent for pid, stat in processes.table(proc).items() if not processes.is_of_kernel(pid, stat)}
 
 
 def _ours(table, proc, commands):
@@ -83,12 +69,12 @@ def _ours(table, proc, commands):
 
 def _busy_threads(pid, proc):
     """Return how many threads of ``pid`` run, wait for a processor, or sleep uninterruptibly."""
+    folder = "%s/%d/task" % (proc, pid)
     try:
-        threads = os.listdir("%s/%d/task" % (proc, pid))
+        states = processes.table(folder).values()
     except OSError:
         return 0
-    states = (_stat("%s/%d/task/%s/stat" % (proc, pid, thread)) for thread in threads)
-    return sum(1 for state in states if state and state[0] in ("R", "D"))
+    return sum(1 for stat in states if stat.state in ("R", "D"))
 
 
 def _command(proc, pid, commands):
@@ -100,6 +86,6 @@ def _command(proc, pid, commands):
         except OSError:
             commands[pid] = ""
         if not commands[pid]:
-            stat = _stat("%s/%d/stat" % (proc, pid))
-            commands[pid] = "[%s]" % stat[2] if stat else "[gone]"
+            name = read_text("%s/%d/comm" % (proc, pid))
+            commands[pid] = "[%s]" % name.strip() if name else "[gone]"
     return commands[pid]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from ....core.fact import STATUSES, sentence
+from ...tally import SHOWN
 from ..format import MISSING, plural
 from ..records.reading import rows, texts
 from ..verdicts import CALM, PHASES, to_look_at
 
 # Columns after those of the phases, there only where some node has a verdict in them.
 EXTRA_COLUMNS = ("serve", "other")
-
-
-# Up to so many nodes are shown one by one. Of more, those with nothing to look at are folded.
-SHOWN = 12
 
 
 def node_table(nodes):
