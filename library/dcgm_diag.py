@@ -81,7 +81,7 @@ def who_serves(path=None, now=None):
     """
     try:
         holder = lock.holder_of(path or lock.path_of())
-    except (OSError, ValueError):
+    except OSError:
         return None
     if not holder or holder.get("kept") or (time.time() if now is None else now) - float(holder["renewed"]) > lock.STALE_S:
         return None

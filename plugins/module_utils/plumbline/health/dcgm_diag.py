@@ -80,7 +80,9 @@ def _asked(path, choice, nvidia_smi):
     lost = [gpu["bus_id"] for gpu in wanted if gpu["bus_id"] not in ids]
     if lost:
         text = "the host engine does not know %s, which nvidia-smi shows" % ", ".join(lost)
-        raise Stop("dcgm.gpus", "incomplete", text, "all of them", "`systemctl restart nvidia-dcgm`, then run again with --tags node_health")
+        raise Stop(
+            "dcgm.gpus", "incomplete", text, "all of them", "`systemctl restart nvidia-dcgm`, then run again with --tags node_health"
+        )
     return _numbered("running", [(ids[gpu["bus_id"]], gpu) for gpu in wanted], by_id=bool(chosen))
 
 

@@ -45,6 +45,7 @@ INFO_MAX_40 = 16  # 4.0 and 4.1; 128 since 4.2
 ERRORS_MAX_4 = 32
 
 LOOK = "look at nv-hostengine.log and nvvs.log on the node (/var/log/nvidia-dcgm), then run again with --tags node_health"
+UNTOLD = "see nvvs.log (/var/log/nvidia-dcgm) for why; DCGM 4.2 and newer tell it; where it is not to run, lower node_health_dcgm_level"
 SERVICE = "start the host engine (`systemctl start nvidia-dcgm`), then run again with --tags node_health"
 VERSIONS = (
     "dcgmi and the host engine are of different versions: `dcgmi -v` shows both; install one version, then `systemctl restart nvidia-dcgm`"
@@ -87,6 +88,7 @@ RETURNS = {
     -66: ("diagnostic was stopped", "incomplete", "somebody stopped it: run again"),
     -67: ("gpus are detached", "incomplete", "attach the GPUs again (`systemctl restart nvidia-dcgm`), then run again"),
 }  # fmt: skip
+
 
 def owed(generation, level):
     """Return ``(tests of the whole node, tests of each GPU)`` that a level owes, as names."""

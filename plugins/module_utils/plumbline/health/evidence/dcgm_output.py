@@ -28,8 +28,9 @@ def parse(text):
     """Return the answer in ``text``; raise :class:`UnreadableOutput`.
 
     The answer is ``{"generation": 3 or 4, "version", "driver", "runtime_error", "tests", "info_count", "errors_count"}``, texts or
-    None. ``tests`` is ``{name: {"results": [result], "errors": [error]}}``, a result ``{"gpu": id or None, "status", "errors", "info"}``
-    and an error ``{"code", "severity", "text"}``, numbers or None. ``gpu`` is DCGM's own number; results of processors are left out.
+    None. ``tests`` is ``{name: {"results": [result], "errors": [error], "info": [text], "summary": status or None}}``, a result ``{"gpu": id or None, "status", "errors", "info"}``
+    and an error ``{"code", "severity", "text"}``, numbers or None. ``gpu`` is DCGM's own number; results of processors are left out. A test's
+    own ``errors`` repeat those of its results, and have those of none; its ``info`` is of none.
     """
     document = _document(text)
     name = next(name for name in ROOTS if name in document)
@@ -48,19 +49,16 @@ def parse(text):
 
 def _document(text):
     """Return the JSON object of a diagnostic: dcgmi may print a line before it."""
-    begins = [match.start() for match in re.finditer(r"^[ \t]*\{", text, re.M)][:20]
-    problem = "nothing was printed" if not text.strip() else "no JSON in it: %s" % tail(text)
-    for begin in begins:
-        try:
-            document, _end = json.JSONDecoder().raw_decode(text[begin:].lstrip())
-        except (ValueError, RecursionError) as error:
-            problem = "JSON that does not come to its end (%s): %s" % (str(error)[:120], tail(text))
-            continue
-        if isinstance(document, dict) and any(name in document for name in ROOTS):
-            return document
-        problem = "JSON without %s" % " or ".join(map(repr, ROOTS))
-        break
-    raise UnreadableOutput(problem)
+    begins = re.search(r"^[ \t]*\{", text, re.M)
+    if not begins:
+        raise UnreadableOutput("no JSON in it: %s" % tail(text) if text.strip() else "nothing was printed")
+    try:
+        document, _end = json.JSONDecoder().raw_decode(text[begins.start() :].lstrip())
+    except (ValueError, RecursionError) as error:
+        raise UnreadableOutput("JSON that does not come to its end (%s): %s" % (str(error)[:120], tail(text))) from error
+    if not any(name in document for name in ROOTS):
+        raise UnreadableOutput("JSON without %s" % " or ".join(map(repr, ROOTS)))
+    return document
 
 
 def tail(text, most=300):
@@ -79,7 +77,7 @@ def name_of(text):
 
 
 def _add(found, test):
-    into = found["tests"].setdefault(name_of(test.get("name", "")), {"results": [], "errors": []})
+    into = found["tests"].setdefault(name_of(test.get("name", "")), {"results": [], "errors": [], "info": [], "summary": None})
     errors_count = 0
     for item in _rows(test.get("results")):
         result = _result(item)
@@ -90,7 +88,8 @@ def _add(found, test):
     summary = test.get("test_summary") if isinstance(test.get("test_summary"), dict) else {}
     in_summary = _errors(summary.get("warnings"))
     into["errors"] += in_summary
-    found["info_count"] += len(_texts(summary.get("info")))
+    into["info"] += _texts(summary.get("info"))
+    found["info_count"] += len(into["info"])
     # The summary repeats the errors of all entities, and has those of none.
     found["errors_count"] += max(errors_count, len(in_summary))
     if isinstance(summary.get("status"), str):
