@@ -28,9 +28,10 @@ def parse(text):
     """Return the answer in ``text``; raise :class:`UnreadableOutput`.
 
     The answer is ``{"generation": 3 or 4, "version", "driver", "runtime_error", "tests", "info_count", "errors_count"}``, texts or
-    None. ``tests`` is ``{name: {"results": [result], "errors": [error], "info": [text], "summary": status or None}}``, a result ``{"gpu": id or None, "status", "errors", "info"}``
-    and an error ``{"code", "severity", "text"}``, numbers or None. ``gpu`` is DCGM's own number; results of processors are left out. A test's
-    own ``errors`` repeat those of its results, and have those of none; its ``info`` is of none.
+    None. ``tests`` is ``{name: {"results": [result], "errors": [error], "info": [text], "summary": status or None}}``. A result is
+    ``{"gpu": id or None, "status", "errors", "info"}`` and an error ``{"code", "severity", "text"}``, numbers or None. ``gpu`` is DCGM's
+    own number; results of processors are left out. A test's own ``errors`` repeat those of its results, and have those of none; its
+    ``info`` is of none.
     """
     document = _document(text)
     name = next(name for name in ROOTS if name in document)
