@@ -193,3 +193,25 @@ def test_wrong_arguments(capsys, tmp_path):
     assert "timeout_s is -1" in run_module(dcgm_diag, capsys, level=1, timeout_s=-1)["msg"]
     fact = run(capsys, tmp_path, text(v4(2)), given={"gpus": [7]})
     assert fact["status"] == "failed" and fact["reasons"][0]["check"] == "dcgm.gpus"
+
+
+NOT_HERE = (
+    "Error: Unable to complete diagnostic. Return: (-30) : DCGM GPU Diagnostic returned an error GPU 0's MIG configuration is incompatible "
+    "with the diagnostic because it prevents access to the entire GPU.",
+    "Error: Diagnostic can only be performed on a homogeneous group of GPUs.",
+    "Error: Diagnostic could not be run because the Tesla recommended driver is not being used.",
+)
+CODES = (226, 233, 250)  # 256 less DCGM_ST_NVVS_ERROR, _GROUP_INCOMPATIBLE, _NOT_SUPPORTED
+
+
+@pytest.mark.parametrize("words, exit_code", list(zip(NOT_HERE, CODES)))
+def test_what_dcgm_does_not_do_on_this_machine_is_no_fault_of_it(capsys, tmp_path, words, exit_code):
+    fact = run(capsys, tmp_path, runtime_error(words), level=1, exit_code=exit_code)
+    assert fact["status"] == "skipped" and words[:40] in fact["reasons"][0]["seen"]
+    fact = run(capsys, tmp_path, runtime_error(words), level=1, exit_code=exit_code, given={"required": True})
+    assert fact["status"] == "incomplete" and "node_health_dcgm: never" in fact["reasons"][0]["remedy"]
+
+
+def test_half_an_answer_is_incomplete_whatever_its_words_are(capsys, tmp_path):
+    document = change(v4(2), "software", info=["MIG is off", "This GPU is not supported by DCGM"])
+    assert run(capsys, tmp_path, text(document)[:1500], exit_code=226)["status"] == "incomplete"

@@ -39,11 +39,17 @@ def measure(level, required=False, tool=None, gpus=None, nvidia_smi=None, timeou
         found.command = " ".join(argv)
         if check_mode:
             raise Stop("check_mode", "skipped", "would run %s" % found.command)
+        _run(found, path, level, asked, timeout_s or TIMEOUTS_S[level])
     except Stop as stop:
         found.add(*stop.args)
-        return found
-    _run(found, path, level, asked, timeout_s or TIMEOUTS_S[level])
+    if required:
+        # It does not apply to this machine, and somebody counts on it.
+        found.reasons = [dict(item, status="incomplete") if _is_not_here(item) else item for item in found.reasons]
     return found
+
+
+def _is_not_here(item):
+    return item["check"] == "dcgm" and item["status"] == dcgm_owed.NOT_HERE
 
 
 def _tool(given, required):
@@ -175,7 +181,8 @@ def _unreadable(found, seen, error):
     if code is not None and code < 0:
         text, status, remedy = "dcgmi was killed by signal %d" % -code, "incomplete", dcgm_owed.RETURNS[-53][2]
     else:
-        said = dcgm_output.tail(seen["stdout"] + " " + seen["stderr"])
+        # Words of half an answer are of some test in it, and not of why there is no whole one.
+        said = seen["stderr"] + ("" if "{" in seen["stdout"] else " " + seen["stdout"])
         text = "dcgmi ended with %s: %s" % (code, error)
         status, remedy = dcgm_owed.meaning(said, code)
     found.context["exit_code"] = code

@@ -55,17 +55,22 @@ PACKAGES = (
     "datacenter-gpu-manager (DCGM 3); then `systemctl restart nvidia-dcgm`"
 )
 RESET = "reset the GPU (`nvidia-smi --gpu-reset -i <index>`) or reboot the node; give it back if that does not help"
+# What does not apply to this machine, by DCGM's own word: nothing is wrong with it.
+NOT_HERE = "skipped"
+# Of a GPU in MIG mode (BuildCommonGpusList in nvvs): it has no return of its own.
+MIG = re.compile(r"\bMIG\b")
+MIG_REMEDY = "a diagnostic takes whole GPUs: turn MIG off to test them, or set node_health_dcgm: never here"
 # Returns of DCGM (dcgmReturn_t) that have a remedy of their own: words of errorString(), in lower case, status, what to do.
 RETURNS = {
-    -6: ("feature not supported", "incomplete", "DCGM does not run it with this driver or GPU; set node_health_dcgm: never here"),
+    -6: ("feature not supported", NOT_HERE, "DCGM does not run it with this driver or GPU; set node_health_dcgm: never here"),
     -11: ("timeout", "incomplete", LOOK),
     -12: ("version mismatch", "incomplete", VERSIONS),
     -18: ("gpu is lost", "failed", RESET),
     -19: ("gpu requires reset", "failed", RESET),
     -21: ("host engine connection invalid", "incomplete", SERVICE),
-    -22: ("this gpu is not supported by dcgm", "incomplete", "set node_health_dcgm: never on this node"),
+    -22: ("this gpu is not supported by dcgm", NOT_HERE, "set node_health_dcgm: never on this node"),
     -23: (
-        "incompatible with each other", "incomplete",
+        "incompatible with each other", NOT_HERE,
         "a diagnostic takes GPUs of one product: choose them with plumbline_gpus, or set node_health_dcgm: never here",
     ),
     -29: ("running as non-root", "incomplete", "run the host engine as root (the unit nvidia-dcgm does)"),
@@ -105,6 +110,8 @@ def meaning(text, exit_code=None):
 
     dcgmi ends with its return, which is negative: 226 is -30.
     """
+    if MIG.search(text or ""):
+        return NOT_HERE, MIG_REMEDY
     number = re.search(r"Return: \((-?[0-9]{1,3})\)", text or "")
     numbers = [int(number.group(1))] if number else []
     by_words = [code for code, row in RETURNS.items() if row[0] in (text or "").lower()]
