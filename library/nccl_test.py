@@ -57,6 +57,7 @@ options:
   ssh_config:
     description:
       - An ssh_config(5) by which C(mpirun) reaches the other nodes, as M(ssh_key) makes it for one run; by default the user's own set-up.
+      - Its folder, with the private key, is removed at the end, however the run ends, so that no key is left where the controller is gone.
       - It goes into the environment, as C(plm_rsh_agent) of Open MPI 4 and HPC-X and C(plm_ssh_agent) of Open MPI 5, with the tree of
         daemons off. O(mca) overrides it.
     type: path
@@ -232,7 +233,7 @@ from ansible.module_utils.plumbline.fabric.nccl import judge as nccl_judge
 from ansible.module_utils.plumbline.fabric.nccl import output as nccl_output
 from ansible.module_utils.plumbline.fabric.nccl import ready as nccl_ready
 from ansible.module_utils.plumbline.fabric.nccl import run as nccl_run
-from ansible.module_utils.plumbline.machine import net
+from ansible.module_utils.plumbline.machine import net, ssh
 
 
 def wrong_argument(args):
@@ -517,7 +518,11 @@ def main():
         "op": args["op"], "scope": args["scope"], "backend": "nccl", "tool": "nccl-tests", "addresses": args["addresses"],
         "control": "forced socket" if args["force_socket"] else None,
     }  # fmt: skip
-    changed = work(module, measurement)
+    try:
+        changed = work(module, measurement)
+    finally:
+        if args["ssh_config"] and not module.check_mode:
+            ssh.forget(args["ssh_config"])
     module.exit_json(changed=changed, **measurement.result())
 
 

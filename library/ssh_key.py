@@ -131,7 +131,7 @@ def sweep(parent, now_s):
     """Remove the folders of runs whose keys are of no use any more; one that says nothing is being made, or was left by a crash."""
     for entry in os.scandir(parent):
         if entry.is_dir(follow_symlinks=False):
-            until = read_int(os.path.join(entry.path, "until"))
+            until = read_int(os.path.join(entry.path, ssh.UNTIL))
             if until is None:
                 until = entry.stat(follow_symlinks=False).st_mtime + 3600
             if until < now_s:
@@ -151,7 +151,7 @@ def make_run(module, args, owner):
         pinned = [ssh.known_hosts_text(host["address"], host["port"], host["host_keys"]) for host in args["hosts"]]
         write_atomically(known, "".join(pinned), 0o600)
         write_atomically(os.path.join(folder, "config"), ssh.config_text(args["hosts"], owner.pw_name, path, known), 0o600)
-        write_atomically(os.path.join(folder, "until"), "%d\n" % (time.time() + args["valid_s"]), 0o600)
+        write_atomically(os.path.join(folder, ssh.UNTIL), "%d\n" % (time.time() + args["valid_s"]), 0o600)
         if os.geteuid() == 0:
             for name in os.listdir(folder):
                 os.chown(os.path.join(folder, name), owner.pw_uid, owner.pw_gid)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import shlex
+import shutil
 
 # Host keys are pinned: what another machine at the address shows is refused, never learned.
 STRICT = {
@@ -30,6 +32,19 @@ def known_hosts_text(host, port, keys):
     """Return a known_hosts file for one host; a port other than 22 is written as ``[host]:port``."""
     name = host if int(port) == 22 else f"[{host}]:{port}"
     return "".join(f"{name} {' '.join(key.split()[:2])}\n" for key in keys)
+
+
+UNTIL = "until"  # the file of a run's folder that says when nobody needs its key any more, in seconds since 1970
+
+
+def forget(config):
+    """Remove a run's folder, with its private key, by the path of its ssh_config: what a user may not remove stays empty.
+
+    Only a folder that says until when it counts is one.
+    """
+    folder = os.path.dirname(config)
+    if os.path.isfile(os.path.join(folder, UNTIL)):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_address(host):

@@ -102,9 +102,9 @@ def find_options(program, base):
 
 
 OWN_KEY = (
-    "see that the task which lets mpirun's key in succeeded there, and what sshd there says (PermitRootLogin, AllowUsers, "
-    "AuthorizedKeysFile); a key is let in from the first node's own address only: where a node sees it by another one, or keys are managed "
-    "elsewhere, set up ssh by hand and fabric_baseline_nccl_own_key: false"
+    "see that the tasks which read its host keys and let mpirun's key in succeeded there, and what its sshd says (PermitRootLogin, "
+    "AllowUsers, AuthorizedKeysFile, a locked account); a key is let in from the first node's own address only: where a node sees it by "
+    "another one, or keys are managed elsewhere, set up ssh by hand and fabric_baseline_nccl_own_key: false"
 )
 OPERATORS_KEY = "give the first node's user a key that the others accept, and their host keys; see roles/fabric_baseline/README.md"
 
