@@ -8,12 +8,16 @@ from ....core.fact import PASSING
 from .entries import baseline_reason, entry_reasons, entry_status, missed, of_kind
 from .reading import get, num, rows, text, texts
 
+SERVING = "serving_all_reduce"
 FIT = ("alpha_us", "beta_gbps", "residual_rel_median", "residual_rel_max")
 
 
 def collectives(data):
-    """Return one record per collective fact; ``sweep`` sorted by size, ``op`` and ``scope`` always set."""
-    return [_collective(entry) for entry in of_kind(data, "collective")]
+    """Return one record per collective fact that has a sweep to have; ``sweep`` sorted by size, ``op`` and ``scope`` always set.
+
+    The serving runtime's own all-reduce has none (``reduces.py``).
+    """
+    return [_collective(entry) for entry in of_kind(data, "collective") if entry["name"] != SERVING]
 
 
 def _collective(entry):
