@@ -281,6 +281,17 @@ def communicators(communicator):
     }
 
 
+def measure_messages(args, state, bench):
+    """Measure one message after the other, and keep what is known of each as it comes."""
+    for batch in args.batches:
+        state.update(stage="measuring", size_bytes=batch * args.hidden_size * (4 if args.dtype == "float32" else 2))
+        state.data["samples"].append({})
+        for found in bench.message(batch, args.hidden_size, state):
+            state.data["samples"][-1] = found
+            state.update()
+    bench.ready()
+
+
 def measure(args, state):
     """Join the others, make vLLM's group, measure every message, leave."""
     state.update(stage="importing")
@@ -299,7 +310,7 @@ def measure(args, state):
         torch.cuda.set_device(device)
         state.update(gpu=torch.cuda.get_device_name(device))
     state.update(stage="configuring")
-    with configured(), torch.inference_mode():  # as vLLM runs its model
+    with configured():
         state.update(stage="joining")
         vllm.join(args, local_rank)
         state.update(stage="groups", rank=torch.distributed.get_rank(), ranks=torch.distributed.get_world_size())
@@ -307,13 +318,8 @@ def measure(args, state):
         communicator = vllm.get_tp_group().device_communicator
         state.update(communicator=type(communicator).__name__, communicators=communicators(communicator))
         bench = Bench(torch, vllm, args.dtype, device, args.join_timeout_s + 15)
-        for batch in args.batches:
-            state.update(stage="measuring", size_bytes=batch * args.hidden_size * (4 if args.dtype == "float32" else 2))
-            state.data["samples"].append({})
-            for found in bench.message(batch, args.hidden_size, state):
-                state.data["samples"][-1] = found
-                state.update()
-        bench.ready()
+        with torch.inference_mode():  # as vLLM runs its model, and not as it makes its groups
+            measure_messages(args, state, bench)
     state.update(stage="done")
     if device.type == "cuda":
         sys.stdout.flush()
