@@ -6,7 +6,7 @@ vLLM numbers ranks through the nodes, the head's first, and those of one tensor-
 
 from __future__ import annotations
 
-from ..command import checked_layout, ranks_on
+from ..command import checked_layout, native, ranks_on
 
 NO_CUSTOM = "--disable-custom-all-reduce"
 # Variables of a layout that decide how its ranks reduce: two layouts that differ in others only are measured once.
@@ -29,7 +29,10 @@ def groups(layouts, extra_args=()):
         if layout["tp"] < 2 or not here or (layout["tp"] > here and layout["tp"] % here):
             continue
         spans = max(1, layout["tp"] // here)
-        custom = NO_CUSTOM not in [str(item) for item in (*extra_args, *(layout.get("extra_args") or ()))]
+        # vLLM has no custom kernel in any group of a layout that it spreads over nodes itself (its ParallelConfig: nnodes > 1).
+        custom = not native(dict(layout, executor=layout.get("executor"))) and NO_CUSTOM not in [
+            str(item) for item in (*extra_args, *(layout.get("extra_args") or ()))
+        ]
         env = {key: value for key, value in (layout.get("env") or {}).items() if str(key).startswith(DECIDING)}
         key = layout["tp"], spans, custom, tuple(sorted((key, str(value)) for key, value in env.items()))
         group = found.setdefault(

@@ -242,10 +242,11 @@ class Vllm:
         self.get_tp_group = parallel_state.get_tp_group
         self.graph_capture = parallel_state.graph_capture
 
-    def join(self, args, local_rank):
+    def join(self, args, local_rank, config):
         """Make the process group of all ranks, as vLLM's worker does."""
         state = self.parallel_state
-        state.set_custom_all_reduce(args.custom)
+        # Its default configuration says what the platform and the environment forbid.
+        state.set_custom_all_reduce(args.custom and not config.parallel_config.disable_custom_all_reduce)
         backend = "gloo" if args.device == "cpu" else "nccl"
         given = {
             "world_size": int(os.environ["WORLD_SIZE"]),
@@ -268,8 +269,9 @@ def configured():
     """Enter a default configuration of vLLM, without which newer versions make no groups."""
     from vllm.config import VllmConfig, set_current_vllm_config
 
-    with set_current_vllm_config(VllmConfig()):
-        yield
+    config = VllmConfig()
+    with set_current_vllm_config(config):
+        yield config
 
 
 def communicators(communicator):
@@ -310,9 +312,9 @@ def measure(args, state):
         torch.cuda.set_device(device)
         state.update(gpu=torch.cuda.get_device_name(device))
     state.update(stage="configuring")
-    with configured():
+    with configured() as config:
         state.update(stage="joining")
-        vllm.join(args, local_rank)
+        vllm.join(args, local_rank, config)
         state.update(stage="groups", rank=torch.distributed.get_rank(), ranks=torch.distributed.get_world_size())
         vllm.groups(state.data["ranks"])
         communicator = vllm.get_tp_group().device_communicator
@@ -333,7 +335,7 @@ def main():
     parser.add_argument("--hidden-size", type=int, required=True, help="values of a token's activations")
     parser.add_argument("--batches", type=lambda text: [int(part) for part in text.split(",")], required=True, help="tokens of a step")
     parser.add_argument("--dtype", choices=tuple(EXACT), default="bfloat16")
-    parser.add_argument("--no-custom", dest="custom", action="store_false", help="as vllm serve --disable-custom-all-reduce")
+    parser.add_argument("--no-custom", dest="custom", action="store_false", help="as where vLLM disables its custom all-reduce")
     parser.add_argument("--join-timeout-s", type=int, default=60, help="seconds to wait for another rank")
     parser.add_argument("--deadline-s", type=int, default=180, help="seconds after which this process ends, whatever")
     parser.add_argument("--folder", default=".", help="where rank<local rank>.json goes")
