@@ -93,6 +93,9 @@ def _latency(op, within, across, suffix):
         # The two numbers stand in the arithmetic only: side by side they would read as a difference.
         claim = "%s is not told apart within a node and across nodes: the spreads overlap, so no difference is shown." % what
         return finding(name, "overlap", claim, arithmetic)
+    if after < before:
+        claim = "%s takes no longer across nodes than within one, with the ranks that were measured." % what
+        return finding(name, "supported", claim, arithmetic)
     return finding(name, "supported", "%s, %s." % (takes, factor(after / before)), arithmetic)
 
 

@@ -9,7 +9,7 @@ from .reading import get, num, rows, text, texts, whole
 
 
 def reduces(data):
-    """Return ``[{host, tp, nodes, message_bytes, batch, time_us, low_us, high_us, method, path, layouts}]`` of the passing facts.
+    """Return ``[{host, status, tp, nodes, message_bytes, batch, time_us, low_us, high_us, method, path, layouts}]`` of the passing facts.
 
     ``low_us`` and ``high_us`` are the minimum and the 90th percentile of the samples, None where they are not known. A result with wrong
     values, or without a time, is none.
@@ -17,13 +17,13 @@ def reduces(data):
     found = []
     for entry in of_kind(data, "collective"):
         if entry["name"] == SERVING and entry_status(entry) in PASSING:
-            found += [made for made in (_reduce(entry["host"], row) for row in rows(get(entry["fact"], "measured", "results"))) if made]
+            made = [_reduce(row) for row in rows(get(entry["fact"], "measured", "results"))]
+            found += [dict(item, host=entry["host"], status=entry_status(entry)) for item in made if item]
     return found
 
 
-def _reduce(host, row):
+def _reduce(row):
     made = {
-        "host": host,
         "tp": whole(row.get("tp")),
         "nodes": whole(row.get("nodes")) or 1,
         "message_bytes": whole(row.get("message_bytes")),
