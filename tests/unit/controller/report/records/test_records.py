@@ -123,6 +123,6 @@ def test_a_mean_in_a_graph_stands_in_for_the_median_that_nccl_tests_do_not_print
 def test_a_serving_all_reduce_without_a_time_or_with_wrong_values_is_no_record(change):
     row = {"tp": 2, "nodes": 1, "message_bytes": 16384, "time_us": 4.4, "wrong": 0}
     fact = {"status": "healthy", "measured": {"results": [row, {**row, **change}, "odd"]}}
-    data = {"facts": [{"kind": "collective", "name": "serving_all_reduce", "host": "node1", "problems": [], "fact": fact}]}
+    data = {"facts": [{"kind": "collective", "name": "serving_all_reduce", "host": "node1", "file": "f", "problems": [], "fact": fact}]}
     (record,) = reduces(data)
     assert (record["time_us"], record["low_us"], record["path"], record["layouts"], record["host"]) == (4.4, None, None, [], "node1")
