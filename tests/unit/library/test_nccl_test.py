@@ -33,7 +33,8 @@ mood = json.loads((here / "mood.json").read_text())
 with open(here / "calls", "a") as calls:
     calls.write(json.dumps({"argv": sys.argv[1:], "env": dict(os.environ)}) + "\n")
 if "-h" in sys.argv:
-    print("USAGE: all_reduce_perf \n\t[-N,--run_cycles <n>] \n\t" + ("[-J,--output_file <file>] \n\t" if mood.get("json", True) else ""))
+    print("USAGE: all_reduce_perf \n\t[-N,--run_cycles <n>] \n\t[-G,--cudagraph <num graph launches>] \n\t"
+          + ("[-J,--output_file <file>] \n\t" if mood.get("json", True) else ""))
     sys.exit(0)
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 ranks, hosts = mood.get("ranks", 1), mood.get("hosts", ["vm"])
@@ -44,23 +45,24 @@ if "-J" in options:
     print("# Writing JSON output to " + path)
 print("# nccl-tests version 2.19.6 nccl-headers=22809 nccl-library=22809")
 print("# Collective test starting: all_reduce_perf")
-print("# nThread 1 nGpus 1 minBytes %s maxBytes %s step: 2(factor) warmup iters: 5 iters: %s agg iters: 1 validation: 1 graph: 0 unalign: 0"
-      % (options["-b"], options["-e"], options["-n"]))
+print("# nThread 1 nGpus 1 minBytes %s maxBytes %s step: 2(factor) warmup iters: 5 iters: %s agg iters: 1 validation: 1 "
+      "graph: %s unalign: 0"
+      % (options["-b"], options["-e"], options["-n"], 0 if mood.get("ignores_graph") else options.get("-G", 0)))
 print("# Using devices")
 for rank in range(ranks):
     host = hosts[rank * len(hosts) // ranks]
     print("#  Rank %2d Group  0 Pid %6d on %10s device %2d [0000:00:06] NVIDIA H200" % (rank, 100 + rank, host, rank))
 print((here / "log.txt").read_text(), end="")
-if mood.get("fails") == options["-b"] or mood.get("fails") == "always":
+if mood.get("fails") == options["-b"] or mood.get("fails") == "always" or ("-G" in options and mood.get("fails") == "graph"):
     print("vm:1:1 [0] plugin/net.cc:349 NCCL WARN Failed to initialize any NET plugin")
     print("vm: Test NCCL failure common.cu:1594 'invalid usage'")
     sys.exit(3)
 size, last, rows = int(options["-b"]), int(options["-e"]), []
 while size <= last:
     for _cycle in range(int(options.get("-N", 1))):
-        time = 10 + size / 2000
+        time = (4 if "-G" in options else 10) + size / 2000
         speed = size / time / 1000
-        wrong = mood.get("wrong", 0)
+        wrong = mood.get("wrong_in_graph" if "-G" in options else "wrong", 0)
         print("%12d  %12d  %8s  %6s  %6d  %7.2f  %6.2f  %6.2f  %6g  %7.2f  %6.2f  %6.2f  %6g"
               % (size, size // 4, "float", "sum", -1, time, speed, speed, wrong, time, speed, speed, 0))
         rows.append({"size": size, "count": size // 4, "type": "float", "redop": "sum", "root": "    -1",
@@ -72,7 +74,8 @@ if "-J" in options:
     devices = [{"rank": rank, "group": 0, "hostname": hosts[rank * len(hosts) // ranks], "device": rank, "device_info": "NVIDIA H200"}
                for rank in range(ranks)]
     json.dump({"version": 3, "args": sys.argv, "env": ["%s=%s" % item for item in os.environ.items()], "nccl_version": 22809,
-               "config": {"iterations": int(options["-n"]), "validation": 1, "devices": devices}, "results": rows,
+               "config": {"iterations": int(options["-n"]), "validation": 1, "devices": devices,
+                          "graph": 0 if mood.get("ignores_graph") else int(options.get("-G", 0))}, "results": rows,
                "out_of_bounds": {"count": 0, "okay": "true"}, "average_bus_bandwidth": {"bandwidth": 0.0, "okay": "unchecked"},
                "errors": [""]}, open(path, "w"))
 """
@@ -194,6 +197,73 @@ def test_the_negative_control(capsys, mocks):
 def test_wrong_results_fail(capsys, mocks):
     fact = run(capsys, mocks, {"wrong": 2})
     assert status(fact, "collective.values") == "failed" and fact["status"] == "failed"
+
+
+def reason_of(fact, check):
+    return next((item for item in fact["reasons"] if item["check"] == check), None)
+
+
+@pytest.mark.parametrize("json_written", [True, False])
+def test_small_messages_in_a_graph_stand_beside_the_plain_ones(capsys, mocks, json_written):
+    fact = run(capsys, mocks, {"json": json_written}, hidden_size=8192, prompt_tokens=[57], graph_launches=20, graph_max_bytes=65536,
+               iterations=50, per_iteration=False)  # fmt: skip
+    assert fact["status"] == "healthy", fact["reasons"]
+    rows = {row["size_bytes"]: row for row in fact["measured"]["sweep"]}
+    assert rows[16384]["graph_time_us"] == {"mean": pytest.approx(4 + 8.192, abs=0.01)}
+    assert rows[16384]["time_us"]["mean"] == pytest.approx(10 + 8.192, abs=0.01), "the plain number is as it was"
+    assert rows[16384]["graph_operations_per_sample"] == 1000
+    assert "graph_time_us" in rows[65536] and "graph_time_us" not in rows[131072] and "graph_time_us" not in rows[933888]
+    assert fact["measured"]["graph"]["option"] == "-G 20"
+    assert fact["measured"]["latency_8b_graph_mean_us"] == pytest.approx(4, abs=0.01)
+    last = json.loads((mocks / "calls").read_text().splitlines()[-1])["argv"]
+    assert last[last.index("-G") + 1] == "20" and last[last.index("-e") + 1] == "65536" and "-I" not in last
+
+
+def test_the_models_message_off_the_grid_is_measured_in_a_graph_by_a_run_of_its_own(capsys, mocks):
+    fact = run(capsys, mocks, hidden_size=5120, graph_launches=20)
+    row = next(row for row in fact["measured"]["sweep"] if row["size_bytes"] == 10240)
+    assert row["graph_time_us"]["mean"] == pytest.approx(4 + 5.12, abs=0.01) and fact["status"] == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("mood", "expected", "words"),
+    [
+        ({"fails": "graph"}, "degraded", "ended with status 3"),
+        ({"ignores_graph": True}, "skipped", "do not say that they took -G"),
+    ],
+)
+def test_a_graph_that_cannot_be_costs_no_plain_number(capsys, mocks, mood, expected, words):
+    fact = run(capsys, mocks, mood, graph_launches=20)
+    reason = reason_of(fact, "collective.graph")
+    assert reason["status"] == expected and words in reason["seen"] and "plain numbers stand" in reason["seen"]
+    assert fact["status"] in ("healthy", "degraded") and len(fact["measured"]["sweep"]) == 18
+    assert not [row for row in fact["measured"]["sweep"] if "graph_time_us" in row] and "graph" not in fact["measured"]
+
+
+def test_a_build_without_graphs_is_not_asked_for_one(capsys, mocks):
+    program = mocks / "all_reduce_perf"
+    program.write_text(program.read_text().replace("[-G,--cudagraph <num graph launches>]", ""))
+    fact = run(capsys, mocks, graph_launches=20)
+    assert reason_of(fact, "collective.graph")["status"] == "skipped" and fact["status"] == "healthy"
+    assert "-G" not in (mocks / "calls").read_text()
+
+
+def test_wrong_values_in_a_graph_fail(capsys, mocks):
+    fact = run(capsys, mocks, {"wrong_in_graph": 3}, graph_launches=20)
+    assert status(fact, "collective.values") == "failed" and fact["status"] == "failed"
+
+
+def test_where_a_plain_run_failed_nothing_is_said_of_graphs(capsys, mocks):
+    fact = run(capsys, mocks, {"fails": "always"}, graph_launches=20)
+    assert fact["status"] == "failed" and reason_of(fact, "collective.graph") is None
+
+
+def test_graphs_through_mpirun(capsys, two_nodes):
+    fact = across(capsys, two_nodes, graph_launches=20)
+    assert fact["status"] == "healthy", fact["reasons"]
+    assert fact["measured"]["sweep"][0]["graph_time_us"] and "-G 20" in " ".join(
+        json.loads((two_nodes / "mpirun.json").read_text())["argv"]
+    )
 
 
 def across(capsys, mocks, mood=None, **arguments):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import glob
 import os
 
+from . import graph
+
 PROGRAMS = {"all_reduce": "all_reduce_perf", "sendrecv": "sendrecv_perf"}
 
 # Of the caller's environment only what finding programs, libraries and other nodes needs. NCCL_* is not among it, since what
@@ -92,7 +94,7 @@ def runs(plan, supports_json):
     ``plan`` has ``sizes`` (the grid, ascending, of one factor; may be empty), ``factor``, ``extra`` (sizes off the
     grid), ``point_bytes`` and ``cycles`` (0: no point), ``iterations``, ``warmup``, ``check``, ``per_iteration``. The
     tests step by a factor, so a size off the grid is a run of its own, and a point is one size with ``-N`` cycles. (The
-    often copied ``-i 0 -f 0`` repeats a size too, for ever.)
+    often copied ``-i 0 -f 0`` repeats a size too, for ever.) Those in a CUDA graph come last (``graph.runs``).
     """
     common = {"-n": plan["iterations"], "-w": plan["warmup"], "-c": plan["check"]}
     if plan.get("per_iteration"):
@@ -106,6 +108,7 @@ def runs(plan, supports_json):
     if plan["point_bytes"] and plan["cycles"]:
         point = {"-b": plan["point_bytes"], "-e": plan["point_bytes"], "-N": plan["cycles"]}
         found.append({"what": "point", "options": dict(point, **common), "sizes": [plan["point_bytes"]] * plan["cycles"]})
+    found += graph.runs(plan)
     for number, item in enumerate(found):
         item["json"] = f"run{number}.json" if supports_json else None
     return found
