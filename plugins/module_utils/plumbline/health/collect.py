@@ -40,6 +40,7 @@ def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, 
         try:
             gpu["smi"] = nvidia.query_xml(found["tool"], timeout_s)
             gpu["nvlink"] = nvlink.collect(found["tool"], timeout_s)
+            gpu["inforom"] = nvidia.inforom_checksums(found["tool"], timeout_s)
         except nvidia.NvidiaError as error:
             gpu["error"] = str(error)
     return {
