@@ -332,7 +332,7 @@ class Config(Documents):
 
 
 KINDS = (
-    _simple("clocks", NvidiaError), Kmsg, _simple("perftest"), _simple("transport"),
+    _simple("clocks", NvidiaError), Kmsg, _simple("perftest"), _simple("transport"), _simple("topo"),
     Bench, Cause, Config, Gpu, Ib, Journal, Metrics, Nccl, Nhc, Pairs, Startup,
 )  # fmt: skip
 TARGETS = {target.kind: target for target in KINDS}
