@@ -9,8 +9,8 @@ short_description: Measure a collective with nccl-tests and prove its transport
 description:
   - Runs C(all_reduce_perf) or C(sendrecv_perf) of nccl-tests over a sweep of message sizes, the model's own messages and a
     point with many cycles, and returns a fact of kind C(collective) named C(nccl_tests.OP.SCOPE).
-  - Across nodes through C(mpirun), which this node starts; it needs ssh to the others without a password. Within a node through
-    C(mpirun) too where there is one, else one process drives all GPUs (C(-g N)).
+  - Across nodes through C(mpirun), which this node starts; it needs ssh to the others without a password, by O(ssh_config) or as the
+    user has it. Within a node through C(mpirun) too where there is one, else one process drives all GPUs (C(-g N)).
   - Wrong results fail. C(Avg bus bandwidth) is never judged - it averages all sizes and both placements.
   - NCCL's log of the same run says which transport was used. Where InfiniBand is expected, C(NCCL_NET=IB) makes a fallback an error.
   - The GPU clocks of this node are sampled meanwhile, as M(collective_torch) samples them, into C(context.clocks).
@@ -53,6 +53,13 @@ options:
     default: auto
   mpirun:
     description: Path of mpirun; by default the first on E(PATH), then where HPC-X and other Open MPI builds put it.
+    type: path
+  ssh_config:
+    description:
+      - An ssh_config(5) by which C(mpirun) reaches the other nodes, as M(ssh_key) makes it for one run; by default the user's own set-up.
+      - Its folder, with the private key, is removed at the end, however the run ends, so that no key is left where the controller is gone.
+      - It goes into the environment, as C(plm_rsh_agent) of Open MPI 4 and HPC-X and C(plm_ssh_agent) of Open MPI 5, with the tree of
+        daemons off. O(mca) overrides it.
     type: path
   min_bytes:
     description: Smallest message of the sweep.
@@ -226,7 +233,7 @@ from ansible.module_utils.plumbline.fabric.nccl import judge as nccl_judge
 from ansible.module_utils.plumbline.fabric.nccl import output as nccl_output
 from ansible.module_utils.plumbline.fabric.nccl import ready as nccl_ready
 from ansible.module_utils.plumbline.fabric.nccl import run as nccl_run
-from ansible.module_utils.plumbline.machine import net
+from ansible.module_utils.plumbline.machine import net, ssh
 
 
 def wrong_argument(args):
@@ -351,10 +358,9 @@ def execute(args, ready, runs, env, folder, measurement):
     for run in runs:
         argv = argv_of(args, ready, run, env, folder)
         if measurement.command is None:
-            shown = shlex.join(argv)
-            if ready["launcher"] == "none":
-                shown = " ".join("%s=%s" % (key, shlex.quote(value)) for key, value in sorted(env.items())) + " " + shown
-            measurement.command = scrub_text(shown)
+            before = env if ready["launcher"] == "none" else ready["agent"]
+            words = ["%s=%s" % (key, shlex.quote(value)) for key, value in sorted(before.items())] + [shlex.join(argv)]
+            measurement.command = scrub_text(" ".join(words))
         status, took_s, text = nccl_run.run(argv, whole_env, folder, deadline - time.monotonic())
         document, problem = nccl_run.document(text, run["json"], folder)
         result = nccl_output.combined(text, document)
@@ -454,6 +460,7 @@ def argument_spec():
         "folder": {"type": "path", "default": "/opt/nccl-tests/build"},
         "launcher": {"type": "str", "choices": ["auto", "mpirun", "none"], "default": "auto"},
         "mpirun": {"type": "path"},
+        "ssh_config": {"type": "path"},
         "min_bytes": {"type": "int", "default": 8},
         "max_bytes": {"type": "int", "default": 17179869184},
         "factor": {"type": "int", "default": 2},
@@ -511,7 +518,11 @@ def main():
         "op": args["op"], "scope": args["scope"], "backend": "nccl", "tool": "nccl-tests", "addresses": args["addresses"],
         "control": "forced socket" if args["force_socket"] else None,
     }  # fmt: skip
-    changed = work(module, measurement)
+    try:
+        changed = work(module, measurement)
+    finally:
+        if args["ssh_config"] and not module.check_mode:
+            ssh.forget(args["ssh_config"])
     module.exit_json(changed=changed, **measurement.result())
 
 

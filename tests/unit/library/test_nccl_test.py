@@ -10,6 +10,7 @@ import json
 import pytest
 from ansible.module_utils.plumbline.clocks import window as clocks_window
 from ansible.module_utils.plumbline.fabric import transport
+from ansible.module_utils.plumbline.fabric.nccl import command as nccl_command
 from ansible.module_utils.plumbline.fabric.nccl import run as nccl_run
 from ansible.module_utils.testing import patch_module_args
 from clocks_mock import MockGpus
@@ -253,6 +254,56 @@ def test_a_node_that_ssh_does_not_reach_is_named(capsys, two_nodes, monkeypatch)
     fact = across(capsys, two_nodes)
     assert status(fact, "collective.ssh") == "failed" and "127.0.0.2: Permission denied" in fact["reasons"][0]["seen"]
     assert not (two_nodes / "mpirun.json").exists()
+
+
+@pytest.fixture
+def own_key(tmp_path):
+    """The configuration of a key made for one run, in a folder as ssh_key makes it."""
+    folder = tmp_path / "run-1"
+    folder.mkdir()
+    for name, text in (("config", "Host *\n"), ("id_ed25519", "PRIVATE"), ("until", "99999999999\n")):
+        (folder / name).write_text(text)
+    return folder / "config"
+
+
+def test_mpirun_is_told_its_own_key_and_the_key_goes_with_the_measurement(capsys, two_nodes, own_key, monkeypatch):
+    asked = []
+    monkeypatch.setattr(nccl_run, "reaches", lambda address, env: asked.append(nccl_command.ssh_argv(env)))
+    fact = across(capsys, two_nodes, ssh_config=str(own_key))
+    assert fact["status"] == "healthy", fact["reasons"]
+    env = [json.loads(line)["env"] for line in (two_nodes / "calls").read_text().splitlines()][-1]
+    agent = f"ssh -F {own_key}"
+    assert (env["OMPI_MCA_plm_rsh_agent"], env["PRTE_MCA_plm_ssh_agent"]) == (agent, agent)
+    assert (env["OMPI_MCA_plm_rsh_no_tree_spawn"], env["PRTE_MCA_plm_ssh_no_tree_spawn"]) == ("1", "1")
+    assert asked == [agent.split()] and f"OMPI_MCA_plm_rsh_agent='{agent}' " in fact["command"]
+    assert not own_key.parent.exists()
+
+
+def test_without_a_key_of_its_own_mpirun_takes_the_users_ssh(capsys, two_nodes):
+    assert "plm_rsh_agent" not in across(capsys, two_nodes)["command"]
+    env = json.loads((two_nodes / "calls").read_text().splitlines()[-1])["env"]
+    assert not [name for name in env if "plm_" in name]
+    assert nccl_command.ssh_argv({"OMPI_MCA_plm_rsh_agent": "pdsh -R ssh"}) == ["ssh"] == nccl_command.ssh_argv({})
+
+
+def test_the_key_goes_when_the_measurement_fails_too(capsys, two_nodes, own_key, monkeypatch):
+    monkeypatch.setattr(nccl_run, "reaches", lambda address, env: "Host key verification failed.")
+    fact = across(capsys, two_nodes, ssh_config=str(own_key))
+    reason = next(item for item in fact["reasons"] if item["check"] == "collective.ssh")
+    assert reason["status"] == "failed" and "fabric_baseline_nccl_own_key" in reason["remedy"]
+    assert not own_key.parent.exists()
+
+
+def test_a_key_that_could_not_be_made_fails_and_no_other_key_is_tried(capsys, two_nodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(nccl_run, "reaches", lambda address, env: pytest.fail("asked by another key"))
+    fact = across(capsys, two_nodes, ssh_config=str(tmp_path / "nothing/config"))
+    assert status(fact, "collective.ssh") == "failed" and "no readable" in fact["reasons"][0]["seen"]
+    assert not (two_nodes / "mpirun.json").exists()
+
+
+def test_check_mode_leaves_the_key(capsys, two_nodes, own_key):
+    across(capsys, two_nodes, ssh_config=str(own_key), check=True)
+    assert own_key.exists()
 
 
 def test_outputs_are_kept_without_the_environment(capsys, mocks, tmp_path):

@@ -63,6 +63,29 @@ def base_environment(environ, library_path, mpirun):
     return env
 
 
+def ssh_argv(env):
+    """Return the ssh that mpirun is told in its environment, as a command; ``ssh`` where it is told nothing or something else."""
+    told = env.get("OMPI_MCA_plm_rsh_agent", "").split()
+    return told if told[:1] == ["ssh"] else ["ssh"]
+
+
+def agent_environment(config):
+    """Return what makes mpirun start its daemons with ``config``, {} without one.
+
+    The agent, and not its arguments (``plm_rsh_args``): mpirun's first look at the other node's shell leaves those out. Open MPI 4 and
+    HPC-X read the first two. Open MPI 5 starts by PRRTE, whose component is called ssh; its environment reads alike in all releases, while
+    ``--mca plm_rsh_agent`` is translated only since the end of 2023 (openpmix/prrte#1850). Without the tree each daemon is started from
+    here, since only this node has the key. (orte/mca/plm/rsh/plm_rsh_component.c, prrte src/mca/plm/ssh/plm_ssh_component.c)
+    """
+    if not config:
+        return {}
+    agent = "ssh -F %s" % config  # mpirun splits it at blanks and colons
+    return {
+        "OMPI_MCA_plm_rsh_agent": agent, "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
+        "PRTE_MCA_plm_ssh_agent": agent, "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
+    }  # fmt: skip
+
+
 def runs(plan, supports_json):
     """Return the runs ``[{"what", "options", "sizes"}]`` of a plan.
 

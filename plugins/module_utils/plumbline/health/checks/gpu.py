@@ -63,6 +63,8 @@ def _count(gpu, expected, domains):
     lost = [address for address in gpu["presence"]["pci"] if address not in shown]
     absent = [domain for domain in domains if not any(item.startswith(domain + ":") for item in shown)]
     text = "%d GPUs answer" % len(shown)
+    if gpu["presence"].get("others"):
+        text += "; not this node's, since it has no device file of them: %s" % ", ".join(gpu["presence"]["others"])
     if lost:
         text += "; on the PCI bus, but not with the driver: %s" % ", ".join(lost)
     if absent:
