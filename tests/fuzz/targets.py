@@ -338,7 +338,7 @@ class Config(Documents):
 
 
 KINDS = (
-    _simple("clocks", NvidiaError), Kmsg, _simple("dcgm"), _simple("perftest"), _simple("transport"),
+    _simple("clocks", NvidiaError), Kmsg, _simple("dcgm"), _simple("perftest"), _simple("transport"), _simple("topo"),
     Bench, Cause, Config, Gpu, Ib, Journal, Metrics, Nccl, Nhc, Pairs, Startup,
 )  # fmt: skip
 TARGETS = {target.kind: target for target in KINDS}

@@ -22,6 +22,7 @@ from .evidence import (
     pci_acs,
     services,
     system,
+    topology,
 )
 
 
@@ -39,6 +40,7 @@ def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, 
         try:
             gpu["smi"] = nvidia.query_xml(found["tool"], timeout_s)
             gpu["nvlink"] = nvlink.collect(found["tool"], timeout_s)
+            gpu["inforom"] = nvidia.inforom_checksums(found["tool"], timeout_s)
         except nvidia.NvidiaError as error:
             gpu["error"] = str(error)
     log = kernel_log.collect(root, timeout_s)
@@ -57,6 +59,7 @@ def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, 
         "ib": infiniband.collect(root),
         "devices": devices.devices(root),
         "gpu_direct": gpu_direct.gpu_direct(root),
+        "topology": topology.collect(_matrix_tool(gpu, expect), found["pci"], timeout_s, root),
         "pci_acs": pci_acs.pci_acs(root),
         "host_settings": host.host(root),
         "hung": hung.hung(root),
@@ -65,6 +68,12 @@ def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, 
         "host": azure.host_values(root),
         "nhc": {"skipped": ("not asked for", None)},
     }
+
+
+def _matrix_tool(gpu, expect):
+    """Return the ``nvidia-smi`` that is asked for its matrix, None where the SKU says nothing of it, or the driver does not answer."""
+    asks = expect.get("gpu_nic_domains") or (expect.get("gpu_fabric") and expect.get("gpu_nvlink_count"))
+    return gpu["presence"]["tool"] if asks and gpu["smi"] else None
 
 
 def leave_out_other_gpus(evidence, bus_ids):

@@ -175,6 +175,23 @@ def query_xml(tool, timeout_s=60, plain=True):
     return smi
 
 
+def inforom_checksums(tool, timeout_s=60):
+    """Return ``{"told": {bus id: word}, "said": None or why nothing is told}``; a word is ``valid``, ``invalid`` or ``N/A``.
+
+    Older drivers do not know the question and exit with 2 (man nvidia-smi: an invalid argument): nothing is told, and that is all right.
+    """
+    try:
+        code, stdout, stderr = run(tool, ["--query-gpu=pci.bus_id,inforom.checksum_validation", "--format=csv"], timeout_s)
+        if code == 2:
+            return {"told": {}, "said": None}
+        if code not in (0, 14):  # 14: one of them is corrupted
+            raise NvidiaError("nvidia-smi ended with %d: %s" % (code, _said(stdout, stderr)))
+        rows = parse_csv(stdout, ("pci.bus_id", "inforom.checksum_validation"))
+        return {"told": {normal_bus_id(row["pci.bus_id"]): row["inforom.checksum_validation"].strip() for row in rows}, "said": None}
+    except NvidiaError as error:
+        return {"told": {}, "said": str(error)}
+
+
 def plain_messages(tool, timeout_s=60):
     """Return what ``nvidia-smi`` without arguments says of a GPU's state, in its exit code or in words."""
     try:

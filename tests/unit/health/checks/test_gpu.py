@@ -39,7 +39,7 @@ def test_healthy_capture_passes_every_check():
     assert set(found.values()) == {"healthy"}
     assert set(found) == {
         "gpu.count", "gpu.driver", "gpu.product", "gpu.ecc", "gpu.remap", "gpu.recovery_action", "gpu.throttle", "gpu.persistence",
-        "gpu.pcie",
+        "gpu.pcie", "gpu.inforom",
     }  # fmt: skip
 
 
