@@ -163,16 +163,21 @@ class ActionModule(ControllerAction):
 
         Its answer holds serial numbers: neither Ansible's output nor that of the connection (-vvv) may show it.
         """
-        was = self._task.no_log, self._play_context.no_log
-        self._task.no_log = self._play_context.no_log = True
+        # The connection may have settings of its own, made of the task's before this.
+        hushed = (self._task, self._play_context, self._connection._play_context)
+        was = [item.no_log for item in hushed]
+        for item in hushed:
+            item.no_log = True
         try:
             found = self._execute_module(module_name="azure_identity", module_args=dict(arguments, serials=True), task_vars=task_vars)
         except AnsibleConnectionFailure:
             return None, ["the node does not answer: it is named by the run and the inventory, and no serial number is known"]
         finally:
-            self._task.no_log, self._play_context.no_log = was
+            for item, no_log in zip(hushed, was, strict=True):
+                item.no_log = no_log
         if found.get("failed") or "problems" not in found:
-            return None, ["the node could not be asked what it is: azure_identity failed on it"]
+            # Its msg alone: the rest of a failure quotes what the module printed.
+            return None, ["the node could not be asked what it is: %s" % (str(found.get("msg") or "no message").splitlines()[0])]
         return found, list(found["problems"])
 
     def _show(self, node, path, body, about, fault, why):

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import subprocess
+import sys
 
 import azure_node
 import azure_world
@@ -51,6 +52,7 @@ def site(tmp_path):
         "train_2": {"id": SPARE, "vmid": azure_node.VM_ID, "ansible_host": "192.0.2.2"},
     }
     variables = {"ansible_ssh_executable": str(ROOT / "tests/mocks/arm/mock-ssh"), "ansible_become": False}
+    variables["ansible_python_interpreter"] = sys.executable
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(json.dumps({"nodes": {"hosts": hosts, "vars": variables}}))
 
@@ -114,7 +116,7 @@ def test_serial_numbers_are_in_the_request_alone(azure, site, words):
     assert done.returncode == 0, done.stdout + done.stderr
     # The connection said what it ran, so that it would have said what came back.
     assert "SSH: EXEC" in done.stdout and "azure_identity" in done.stdout
-    assert ("censored due to no log" in done.stdout) and len(azure.sent) == ("--check" not in words)
+    assert "censored due to no log" in done.stdout and len(azure.sent) == ("--check" not in words)
     kept = [path for path in site.folder.rglob("*") if path.is_file() and path.name != "mock-nvidia-smi"]
     assert site.folder / "ansible.log" in kept
     for text in (done.stdout, done.stderr, *(path.read_text(errors="replace") for path in kept)):
@@ -137,14 +139,32 @@ def test_what_was_not_meant_is_not_sent(azure, site, limit, confirm, words):
 
 
 def test_a_node_that_does_not_answer_is_named_by_the_run_and_the_inventory(azure, site):
-    done = site(azure, azure_report_confirm="train_0", ansible_ssh_executable="/bin/false", ansible_connection="ssh")
-    assert done.returncode != 0 or azure.sent
-    more = site(azure, azure_report_confirm="train_0", ansible_ssh_executable=str(site.folder / "gone"))
-    assert azure.sent or "does not answer" in flat(more) or "does not answer" in flat(done)
+    # What ssh ends with where it does not reach a machine.
+    dead = site.folder / "mock-ssh-255"
+    dead.write_text("#!/bin/sh\nexit 255\n")
+    dead.chmod(0o755)
+    done = site(azure, azure_report_confirm="train_0", ansible_ssh_executable=str(dead))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "train_0: the node does not answer" in flat(done)
+    more = azure.sent[0][2]["properties"]["additionalProperties"]
+    assert more == {
+        "PhysicalHostName": "PHYSHOST000001",
+        "VmUniqueId": azure_node.VM_ID,
+        "Manufacturer": "NVIDIA",
+        "Location": ADDRESSES[3],
+    }
+
+
+def test_a_machine_that_is_no_longer_the_one_of_the_run_is_not_reported(azure, site):
+    pool = site.folder / "node/var/lib/hyperv/.kvp_pool_3"
+    pool.write_bytes(pool.read_bytes().replace(b"PHYSHOST000001", b"PHYSHOST000002"))
+    done = site(azure, azure_report_confirm="train_0")
+    said = "its physical host is PHYSHOST000002 by the node now and PHYSHOST000001 by the run: the fault was seen on another machine"
+    assert done.returncode != 0 and said in flat(done) and azure.sent == []
 
 
 def refusal(status, code, message="no"):
-    return (status, {"Retry-After": "0.01"}, {"error": {"code": code, "message": message}})
+    return (status, {"Retry-After": "0.01"} if status == 429 else {}, {"error": {"code": code, "message": message}})
 
 
 @pytest.mark.parametrize(
