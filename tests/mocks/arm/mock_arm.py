@@ -55,7 +55,7 @@ class MockAzure:
 
     ``refusals`` is ``{end of a path: [(status, headers, body), ...]}``: given out one by one, before any answer. ``asked`` counts requests
     by path, ``strangers`` are the other hosts that somebody wanted, ``waited`` the seconds between a refusal and the next try. ``page`` is
-    how many items a list has before its nextLink. ``sent`` are the PUTs that were taken, ``(path, api-version, body)``. ``put_refusals`` are
+    how many items a list has before its nextLink. ``sent`` are the PUTs taken, ``(path, api-version, body)``. ``put_refusals`` are
     given out to the next PUTs, whatever their path. ``insights`` are the answers about an impact's insights, one by one; the last stays.
     """
 
