@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -73,11 +74,10 @@ def play(tmp_path):
     (tmp_path / "run.yml").write_text(PLAYS.format(root=ROOT))
     (tmp_path / "home").mkdir()
 
-    def run(azure, playbook=None, words=(), environment=(), **variables):
+    def run(azure, playbook=None, words=(), inventory=tmp_path / "hosts.yml", **variables):
         known = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "ANSIBLE_AZURE_"))}
         known.update(azure.environment(), HOME=str(tmp_path / "home"), PLUMBLINE_RESULTS_DIR=str(tmp_path / "results"))
-        command = ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), playbook or str(tmp_path / "run.yml")]
-        known.update(environment)
+        command = ["ansible-playbook", "-i", str(inventory), playbook or str(tmp_path / "run.yml")]
         return subprocess.run(
             [*command, "-e", json.dumps(variables), *words], cwd=ROOT, env=known, capture_output=True, text=True, check=False
         )
@@ -178,3 +178,24 @@ def test_the_reset_of_the_nodes_goes_on_where_azure_refuses_and_fails_at_its_end
     said = flat(done)
     assert said.index("PLAY [Undo what Plumbline did]") < said.index("TASK [Fail for instances that are still protected]"), said
     assert done.returncode == 2 and "train_2: Azure answers 403" in said
+
+
+def test_from_the_real_inventory_by_the_commands_of_the_page(azure, play, tmp_path):
+    folder = tmp_path / "inventory"
+    shutil.copytree(ROOT / "inventory/azure", folder)
+    path = folder / "azure_scale_set.yml"
+    text = path.read_text().replace("my-resource-group", azure_world.GROUP).replace("[my-scale-set]", "[train, flex]")
+    path.write_text(text + "\nexclude_host_filters: [\"powerstate == 'unknown'\"]\n")
+    done = play(azure, "playbooks/azure_protect.yml", inventory=folder, azure_protection="scale_in")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [of(azure, node) for node in ("train_0", "train_2", "flex_1a2b3c4d", "flex_5e6f7a8b")] == [OWN] * 4
+    assert {record["node"] for record in map(json.loads, (item.read_text() for item in play.memory.iterdir()))} == {
+        "train_0",
+        "flex_1a2b3c4d",
+        "flex_5e6f7a8b",
+    }
+    # The end of a run gives back what that run protected, and of this one there is no more to come.
+    done = play(azure, "playbooks/azure_give_back.yml", inventory=folder)
+    assert "is protected by another run" in flat(done) and of(azure, "train_0") == OWN
+    done = play(azure, "playbooks/reset.yml", ("--check",), inventory=folder, ansible_connection="local", ansible_become=False)
+    assert "train_0 would be not protected again" in flat(done) and of(azure, "train_0") == OWN
