@@ -55,8 +55,9 @@ class MockAzure:
 
     ``refusals`` is ``{end of a path: [(status, headers, body), ...]}``: given out one by one, before any answer. ``asked`` counts requests
     by path, ``strangers`` are the other hosts that somebody wanted, ``waited`` the seconds between a refusal and the next try. ``page`` is
-    how many items a list has before its nextLink. ``sent`` are the PUTs taken, ``(path, api-version, body)``. ``put_refusals`` are
-    given out to the next PUTs, whatever their path. ``insights`` are the answers about an impact's insights, one by one; the last stays.
+    how many items a list has before its nextLink. ``sent`` are the PUTs taken, ``(path, api-version, body)``. ``put_refusals`` are given
+    out to the next PUTs, whatever their path; None takes one. ``insights`` are the answers about an impact's insights, one by one; the
+    last stays.
     """
 
     def __init__(self, folder, resources=None, page=50):
@@ -121,8 +122,9 @@ class MockAzure:
 
     def take(self, path, query, token, body):
         """Return (status, headers, body) for a PUT: of an impact, or of an instance, of which only what is sent changes."""
-        if self.put_refusals:
-            return self.put_refusals.pop(0)
+        refusal = self.put_refusals.pop(0) if self.put_refusals else None
+        if refusal:
+            return refusal
         if token != "Bearer " + TOKEN:
             return 401, {}, _error("InvalidAuthenticationToken", "The access token is invalid.")
         there, impact = self.resources.get(path.lower()), "/microsoft.impact/workloadimpacts/" in path.lower()

@@ -165,6 +165,21 @@ def test_what_could_not_be_given_back_fails_and_is_remembered(azure, play):
     assert [of(azure, node) for node in ("train_0", "train_2", "flex_1a2b3c4d")] == [NEITHER, OWN, NEITHER]
 
 
+def test_what_a_run_could_not_give_back_is_an_incident_of_it(azure, play, tmp_path):
+    refusal = (403, {}, {"error": {"code": "AuthorizationFailed", "message": "no"}})
+    azure.put_refusals = [None, None, refusal]
+    done = play(azure, azure_protection="scale_in")
+    assert "and then the report" in done.stdout, done.stdout + done.stderr
+    (kept,) = (tmp_path / "results").glob("*/incidents.json")
+    messages = [
+        item["message"]
+        for item in json.loads(kept.read_text())
+        if item["task"].endswith("Give the instances the protection back that they had")
+    ]
+    assert len(messages) == 1 and "playbooks/reset.yml undoes it once this is right" in messages[0]
+    assert sum(of(azure, node) == OWN for node in ("train_0", "flex_1a2b3c4d")) == 1
+
+
 def test_nodes_of_no_scale_set_cannot_be_protected(azure, play):
     done = play(azure, azure_protection="scale_in", id="", vmss={})
     assert done.returncode != 0 and "is of no scale set that is known: use inventory/azure" in flat(done)

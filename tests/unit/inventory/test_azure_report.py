@@ -143,7 +143,8 @@ def test_a_node_that_does_not_answer_is_named_by_the_run_and_the_inventory(azure
     dead = site.folder / "mock-ssh-255"
     dead.write_text("#!/bin/sh\nexit 255\n")
     dead.chmod(0o755)
-    done = site(azure, azure_report_confirm="train_0", ansible_ssh_executable=str(dead))
+    more = {"ansible_ssh_executable": str(dead), "ansible_python_interpreter": "auto_silent"}
+    done = site(azure, azure_report_confirm="train_0", **more)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "train_0: the node does not answer" in flat(done)
     more = azure.sent[0][2]["properties"]["additionalProperties"]

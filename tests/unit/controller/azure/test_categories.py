@@ -110,3 +110,23 @@ def test_what_is_mended_on_the_node_is_no_matter_of_azures(check):
 def test_addresses_in_a_finding():
     seen = "XID 79 at 0008:00:00; NVRM: Xid (PCI:0008:00:00): 79; 0001:00:00.0 failed; 00000002:0A:00.0; at 19:06:45; 12:34"
     assert categories.gpu_addresses(seen) == ["0008:00:00.0", "0001:00:00.0", "0002:0a:00.0"]
+
+
+@pytest.mark.parametrize(
+    ("check", "seen", "first"),
+    [
+        # The XID that has the category, and not the one that stands first.
+        ("kernel_log.xid", "XID 119 at 0001:00:00, XID 79 at 0008:00:00; the last: NVRM: Xid (PCI:0001:00:00): 119", "0008:00:00.0"),
+        ("kernel_log.xid", "XID 79 at 0008:00:00, XID 119 at 0001:00:00; the last: NVRM: Xid (PCI:0001:00:00): 119", "0008:00:00.0"),
+        ("gpu.count", "7 GPUs answer; no GPU in PCI domain 000c; missing from the PCI bus: 000c:00:00.0", "000c:00:00.0"),
+        ("gpu.throttle", "0002:00:00.0 is held down by hw_slowdown", "0002:00:00.0"),
+        ("ib.state", "0101:00:00.0 mlx5_ib3 is Down", "0101:00:00.0"),
+    ],
+)
+def test_the_gpu_that_has_the_fault(check, seen, first):
+    assert categories.gpus_behind(check, seen)[0] == first
+
+
+def test_a_finding_without_an_address_names_no_gpu():
+    assert categories.gpus_behind("gpu", "did not answer within 60 s") == []
+    assert categories.gpus_behind(None, "") == []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
-from ansible.module_utils.plumbline.controller.azure import insights
+from ansible.module_utils.plumbline.controller.azure import arm, insights
 from ansible.module_utils.plumbline.controller.azure.arm import Refused
 
 PATH = "/subscriptions/a/providers/Microsoft.Impact/workloadImpacts/b"
@@ -62,10 +64,10 @@ def followed(arm, limit_s=100):
 
 
 def test_asked_until_one_is_terminal_and_each_is_told_once():
-    arm = MockArm([], [FIRST], [LAST, FIRST])
-    found, said, slept = followed(arm)
+    azure = MockArm([], [FIRST], [LAST, FIRST])
+    found, said, slept = followed(azure)
     assert said == ["AcknowledgedUnhealthy", "NodeRemovedFromService"] and slept == [30, 30]
-    assert arm.asked == [(PATH + "/insights", "2025-01-01-preview")] * 3
+    assert azure.asked == [(PATH + "/insights", "2025-01-01-preview")] * 3
     good, text = insights.judge(found, 100)
     assert good and text.startswith("Azure takes the node back: NodeRemovedFromService (t d)")
 
@@ -103,10 +105,10 @@ def test_what_is_there_already_is_not_sent_again():
 
 @pytest.mark.parametrize("error", [Refused("no", 403, "AuthorizationFailed"), Refused("no", 404, "InvalidResourceType"), Refused("no")])
 def test_nothing_is_sent_where_azure_does_not_say_whether_it_is_there(error):
-    arm = MockArm(error)
+    azure = MockArm(error)
     with pytest.raises(Refused):
-        insights.send(arm, PATH, {})
-    assert [item[0] for item in arm.asked] == ["GET"]
+        insights.send(azure, PATH, {})
+    assert [item[0] for item in azure.asked] == ["GET"]
 
 
 @pytest.mark.parametrize(
@@ -125,3 +127,9 @@ def test_nothing_is_sent_where_azure_does_not_say_whether_it_is_there(error):
 )
 def test_every_refusal_has_a_remedy(status, code, words):
     assert words in insights.remedy(Refused("no", status, code))
+
+
+def test_without_the_sdk_it_says_how_to_have_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "azure.core", None)
+    with pytest.raises(Refused, match="make azure"):
+        arm.Arm()

@@ -149,6 +149,18 @@ def of_a_gpu(name):
     return name.removeprefix(PREFIX) in OF_A_GPU
 
 
+def gpus_behind(check, seen):
+    """Return the PCI addresses of the GPUs for which a finding has its category: of several that it names, those that take most."""
+    if check is None:
+        return gpu_addresses(seen)
+    behind = r"(?=\bXID \d+\b)" if check in XID_CHECKS else r"(?=\b[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])"
+    name = category(check, seen)[0]
+    for part in re.split(behind, seen.split("; the last: ")[0]):
+        if category(check, part)[0] == name and gpu_addresses(part):
+            return gpu_addresses(part)
+    return gpu_addresses(seen)
+
+
 def gpu_addresses(seen):
     """Return the PCI addresses that a finding names, in the form of sysfs and once each; those of the kernel's log lack the function."""
     found = []

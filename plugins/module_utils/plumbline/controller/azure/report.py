@@ -148,7 +148,7 @@ def _description(about, fault):
 
 def _gpu(about, fault, identity):
     """Return what is known of the first GPU that the fault names: its place always, its serial number where the driver shows it."""
-    addresses = categories.gpu_addresses(fault["seen"])
+    addresses = categories.gpus_behind(fault["check"], fault["seen"])
     if not addresses:
         return {}
     gpu = next((gpu for gpu in identity.get("gpus") or [] if gpu["address"] == addresses[0]), {})
