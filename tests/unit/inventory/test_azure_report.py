@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import azure_node
 import azure_world
 import pytest
+from ansible.module_utils.plumbline.controller.azure import arm
 from health_nodes import ADDRESSES
 from project import ROOT, load
 
@@ -58,7 +60,7 @@ def site(tmp_path):
 
     with azure_node.MockMetadata(ID) as metadata:
 
-        def play(azure, *words, limit="train_0", addresses=tuple(ADDRESSES), **more):
+        def play(azure, *words, limit="train_0", addresses=tuple(ADDRESSES), inventory=inventory, **more):
             given = {"nvidia_smi": azure_node.nvidia_smi(tmp_path, addresses), "root": str(root), "metadata": metadata.address}
             extra = {"__azure_identity": given, "azure_report_run_dir": str(run), "azure_report_poll_s": 0.05, **more}
             known = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "ANSIBLE_AZURE_"))}
@@ -156,6 +158,22 @@ def test_a_node_that_does_not_answer_is_named_by_the_run_and_the_inventory(azure
     }
 
 
+def test_from_the_real_inventory_by_the_commands_of_the_page(azure, site):
+    folder = site.folder / "inventory"
+    shutil.copytree(ROOT / "inventory/azure", folder)
+    path = folder / "azure_scale_set.yml"
+    path.write_text(path.read_text().replace("my-resource-group", azure_world.GROUP).replace("[my-scale-set]", "[train]"))
+    dead = site.folder / "mock-ssh-255"
+    dead.write_text("#!/bin/sh\nexit 255\n")
+    dead.chmod(0o755)
+    shown = site(azure, inventory=folder, ansible_ssh_executable=str(dead))
+    assert shown.returncode == 0 and azure.sent == [], shown.stdout + shown.stderr
+    done = site(azure, inventory=folder, ansible_ssh_executable=str(dead), azure_report_confirm="train_0")
+    assert done.returncode == 0 and len(azure.sent) == 1, done.stdout + done.stderr
+    properties = azure.sent[0][2]["properties"]
+    assert properties["impactedResourceId"] == ID and properties["additionalProperties"]["VmUniqueId"] == azure_node.VM_ID
+
+
 def test_a_machine_that_is_no_longer_the_one_of_the_run_is_not_reported(azure, site):
     pool = site.folder / "node/var/lib/hyperv/.kvp_pool_3"
     pool.write_bytes(pool.read_bytes().replace(b"PHYSHOST000001", b"PHYSHOST000002"))
@@ -205,3 +223,24 @@ def test_an_insight_that_is_no_end_fails_the_task(azure, site, insights, words):
     done = site(azure, azure_report_confirm="train_0", azure_report_timeout_s=0.3)
     assert done.returncode != 0 and words in flat(done), done.stdout
     assert len(azure.sent) == 1
+
+
+def test_a_list_is_read_to_its_last_page_and_an_error_has_azures_code(azure, monkeypatch):
+    for name, value in azure.environment().items():
+        monkeypatch.setenv(name, value)
+    azure.page = 2
+    client = arm.Arm()
+    machines = client.all_of(azure_world.compute("virtualMachines"), "2024-07-01")
+    assert len(machines) > 2 and len(machines) == len(azure.resources[azure_world.compute("virtualMachines").lower()])
+    with pytest.raises(arm.Refused, match="Azure answers 404 to GET /nowhere") as refused:
+        client.ask("GET", "/nowhere", "2024-07-01")
+    assert (refused.value.status, refused.value.code) == (404, "ResourceNotFound")
+
+
+def test_a_login_that_fails_says_so(azure, monkeypatch):
+    for name, value in azure.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AZURE_SECRET", "not-the-secret")
+    with pytest.raises(arm.Refused) as refused:
+        arm.Arm().ask("GET", azure_world.compute("virtualMachines"), "2024-07-01")
+    assert "AADSTS7000215" in str(refused.value) and "not-the-secret" not in str(refused.value)

@@ -50,10 +50,11 @@ def test_elsewhere_it_says_what_is_not_known(tmp_path, capsys):
     assert "no virtual machine of Azure" in said and "no PhysicalHostName" in said and "serial numbers are not known" in said
 
 
-def test_a_metadata_service_that_answers_nonsense_is_said(tmp_path, capsys):
+def test_a_metadata_service_that_is_not_there_or_answers_nonsense_is_said(tmp_path, capsys):
     root = azure_node.machine(tmp_path / "node")
-    with azure_node.MockMetadata(ID) as metadata:
-        # Without a path of an instance it still answers; a closed port does not.
-        address = metadata.address
-    told = run_module(azure_identity, capsys, root=str(root), metadata=address)
-    assert told["resource_id"] is None and "the metadata service told nothing" in told["problems"][0]
+    (tmp_path / "nonsense.json").write_text("<html>")
+    (tmp_path / "list.json").write_text("[]")
+    for address in ("http://127.0.0.1:1/", (tmp_path / "nonsense.json").as_uri(), (tmp_path / "list.json").as_uri()):
+        told = run_module(azure_identity, capsys, root=str(root), metadata=address)
+        assert told["resource_id"] is None and told["vm_id"] is None
+        assert told["problems"][0].startswith("the metadata service told nothing"), address
