@@ -74,9 +74,9 @@ class ActionModule(ControllerAction):
         hosts = {node: task_vars.get("hostvars", {}).get(node) or {} for node in arguments["nodes"]}
         lines, problems, changed = [], [], False
         try:
-            todo = _wanted(hosts) if arguments["state"] == "protected" else _kept(memory, hosts)
+            todo = _wanted(hosts, lines) if arguments["state"] == "protected" else _kept(memory, hosts)
             if not todo:
-                return {"changed": False, "skipped": True, "lines": [], "msg": "no instance to protect or to give back"}
+                return {"changed": False, "skipped": not lines, "lines": lines, "msg": "no instance to protect or to give back"}
             arm = azure_arm.Arm(arguments["auth_source"] or None)
         except azure_arm.Refused as error:
             raise ValueError(str(error)) from None
@@ -116,14 +116,21 @@ def _take_back(instances, memory, hosts):
     return lines
 
 
-def _wanted(hosts):
-    """Return ``[(node, (instance, level)), ...]`` of the nodes that are to be protected; raises ValueError for one that cannot be."""
+def _wanted(hosts, lines):
+    """Return ``[(node, (instance, level)), ...]`` of the nodes that are to be protected; raises ValueError for one that cannot be.
+
+    A machine that does not run takes no part in the run, and Azure would not carry out an order about it: ``lines`` says that it is left.
+    """
     found = []
     for node, variables in hosts.items():
         level = variables.get("azure_protection") or "none"
         if level not in protection.LEVELS:
             raise ValueError("azure_protection of %s is %r, expected one of %s" % (node, level, ", ".join(protection.LEVELS)))
         if level == "none":
+            continue
+        state = [variables.get("powerstate") or "running", variables.get("provisioning_state") or "succeeded"]
+        if state != ["running", "succeeded"]:
+            lines.append("%s is %s, its provisioning %s: it is not protected" % (node, *state))
             continue
         own, scale_set = variables.get("id"), (variables.get("vmss") or {}).get("id")
         if not own or not scale_set:

@@ -200,10 +200,12 @@ def test_from_the_real_inventory_by_the_commands_of_the_page(azure, play, tmp_pa
     shutil.copytree(ROOT / "inventory/azure", folder)
     path = folder / "azure_scale_set.yml"
     text = path.read_text().replace("my-resource-group", azure_world.GROUP).replace("[my-scale-set]", "[train, flex]")
-    path.write_text(text + "\nexclude_host_filters: [\"powerstate == 'unknown'\"]\n")
+    path.write_text(text)
     done = play(azure, "playbooks/azure_protect.yml", inventory=folder, azure_protection="scale_in")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [of(azure, node) for node in ("train_0", "train_2", "flex_1a2b3c4d", "flex_5e6f7a8b")] == [OWN] * 4
+    assert "train_2 is deallocated, its provisioning succeeded: it is not protected" in flat(done)
+    assert of(azure, "train_3") is None and "train_3 is unknown, its provisioning failed: it is not protected" in flat(done)
     assert {record["node"] for record in map(json.loads, (item.read_text() for item in play.memory.iterdir()))} == {
         "train_0",
         "flex_1a2b3c4d",
