@@ -36,7 +36,7 @@ options:
   transfer_bytes: {description: Bytes of one copy between host and GPU., type: int, default: 268435456}
   idle_mib: {description: MiB that may be in use on a GPU that counts as free., type: int, default: 1024}
   known:
-    description: What is known of a GPU by its model, C({name: {hbm_read_min_gbps, source}}).
+    description: "What is known of a GPU by its model: C({name: {hbm_read_min_gbps, source}})."
     type: dict
     default: {}
   transfers:

@@ -45,10 +45,11 @@ COOL = "nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER: look at cooling, power l
 
 
 def label(row):
-    """Return how a row is called."""
+    """Return how a row is called; one of a fleet with its node."""
     if row["bus_id"] is None:
         return "the processors"
-    return "GPU %d" % row["index"] + (" %s %s" % (row["mig"], row["uuid"]) if row["mig"] else "")
+    name = "GPU %d" % row["index"] + (" %s %s" % (row["mig"], row["uuid"]) if row["mig"] else "")
+    return "%s of %s" % (name, row["host"]) if row.get("host") else name
 
 
 def kind(row):
@@ -133,7 +134,7 @@ def rates(rows, key):
     found = []
     for group in equals.groups(seen, kind):
         of = {label(row): row[key] for row in group}
-        text = _list(of, unit)
+        text = listed(of, unit)
         if len(group) == 1:
             found.append(reason(check, "healthy", "%s, no equal to compare with" % text, None))
             continue
@@ -143,11 +144,11 @@ def rates(rows, key):
             found.append(_two(group, key, check, text, apart, threshold))
         elif not slow:
             found.append(reason(check, "healthy", text, threshold))
-        found += [_slow(row, group, key, check, unit, threshold) for row in group if label(row) in slow]
+        found += [slow_one(row, group, key, check, unit, threshold) for row in group if label(row) in slow]
     return found
 
 
-def _list(of, unit):
+def listed(of, unit):
     """Return rates in a sentence: each of a few, the range of many."""
     if len(of) <= 4:
         return ", ".join("%s %s %s" % (name, _digits(rate), unit) for name, rate in of.items())
@@ -174,7 +175,7 @@ def _two(group, key, check, text, apart, threshold):
     return reason(check, "degraded", told + ", and no majority says which of them is slow", threshold, LOOK)
 
 
-def _slow(row, group, key, check, unit, threshold):
+def slow_one(row, group, key, check, unit, threshold):
     """Return the reason of one device that is slower than its equals."""
     rate, of = row[key], [other[key] for other in group]
     text = "%s: %s %s, %.1f %% below the median of %d (%s)" % (

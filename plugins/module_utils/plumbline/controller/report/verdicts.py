@@ -38,7 +38,7 @@ ROLE_PHASE = {
 EVERYONE = ("health", "clocks", "gpu_baseline")
 
 # Words in the name of a phase, or in a tag, by which every node is measured.
-MEASURING = ("health", "clock", "gpu")
+MEASURING = ("health", "clock", "gpu_baseline")
 
 LOOK = "Read the task's message under Incidents, put it right, and run the playbook again."
 REACH = "Check power, network and sshd: `ansible <node> -m ansible.builtin.ping`; then run the playbook again."
