@@ -96,6 +96,6 @@ def _rates(group, hosts, key, min_nodes):
     for host in having:
         told = [judge.slow_one(row, seen, key, check, unit, threshold) for row in seen if row["host"] == host and judge.label(row) in slow]
         for item in told:
-            yield host, dict(item, status="degraded")
+            yield host, dict(item, status="healthy" if item["status"] == "healthy" else "degraded")
         if not told:
             yield host, reason(check, "healthy", judge.listed(of, unit), threshold)
