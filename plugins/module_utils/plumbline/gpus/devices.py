@@ -34,6 +34,7 @@ def gpus(tool):
             "mig": (row.get("mig.mode.current") or "").strip() == "Enabled",
         }
         for row in nvidia.parse_csv(stdout, QUERY[:-1])
+        if not nvidia.ONLY or row["uuid"].strip() in nvidia.ONLY
     ]
 
 
