@@ -176,6 +176,12 @@ def measure(args, found, chosen, tmpdir):
         text = "the program ended with %s and left nothing: %s" % (status, scrub_text(" ".join(said.split()))[-300:] or "no message")
         found.add("gpu_baseline.run", "incomplete", text, "a program that measures", "look whether it can be run by hand")
         return
+    if status != 0:
+        how = "was stopped after %d s" % spec["deadline_s"] if status is None else "ended with %d" % status
+        found.add(
+            "gpu_baseline.program", "incomplete", "the program %s; what it measured until then is kept" % how, "one that comes to its end",
+            "look at dmesg: the kernel kills what takes too much memory; then measure again",
+        )  # fmt: skip
     fill(args, found, chosen, (states, peers, conductor), (window, samples))
 
 

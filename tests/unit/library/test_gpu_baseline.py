@@ -91,6 +91,12 @@ def test_a_gpu_that_does_not_come_through_is_named_and_the_rest_is_kept(world, p
     assert lost["d2h_gbps"] is None and (lost["bf16_tflops"] == 700 or plan["at"] == "torch"), "what it had measured stays"
 
 
+def test_a_program_that_is_killed_leaves_what_it_measured(world):
+    fact = world({"1": {"fault": "kill the program", "at": "read"}})
+    assert ("gpu_baseline.program", "incomplete") in [item[:2] for item in bad(fact)] and fact["status"] == "incomplete"
+    assert fact["measured"]["gpus"][0]["bf16_tflops"] == 700
+
+
 def test_only_the_chosen_gpu_is_measured(world):
     fact = world(chosen=[1])
     assert [row["index"] for row in fact["measured"]["gpus"]] == [1] and fact["measured"]["peer_gbps"] == []
