@@ -70,6 +70,10 @@ def test_a_check_that_nobody_knows_says_so():
     ("check", "seen", "name"),
     [
         ("gpu.count", "7 GPUs", "HpcMissingGpu"),
+        ("gpu_baseline.read.baseline", "GPU 3 0001:00:00.0 reads 2700 GB/s", "GPUMemoryBWFailure"),
+        ("gpu_baseline.values", "GPU 3 0001:00:00.0: 1 wrong element", "ManualInvestigation"),
+        ("ib_counters.link_downed", "mlx5_ib3/1 +2", "IBPortFlapping"),
+        ("ib_counters.symbol_error", "mlx5_ib3/1 +200", "IBPerformance"),
         ("gpu.remap", "0001:00:00.0 failed to remap a row", "HpcRowRemapFailure"),
         ("gpu.inforom", "0001:00:00.0 corrupted", "HpcInforomCorruption"),
         ("gpu.throttle", "0001:00:00.0 is held down by hw_thermal_slowdown", "HpcDcgmiThermalReport"),

@@ -77,6 +77,17 @@ XID_CODES = ("NHC2001", "NHC2019", "NHC2020")
 # A check's beginning, and its category where no fault code tells: measurements that Azure's NHC has no check for.
 BY_BEGINNING = (
     ("dcgm", "HpcGpuDcgmDiagFailure"),
+    ("gpu_baseline.read", "GPUMemoryBWFailure"),
+    ("gpu_baseline.values", "ManualInvestigation"),  # wrong results: no category of theirs is about these
+    ("gpu_baseline.hash", "ManualInvestigation"),
+    ("gpu_baseline.fleet", "ManualInvestigation"),
+    ("gpu_baseline.matrix", "ManualInvestigation"),  # slow at an equal clock
+    ("gpu_baseline.peers.values", "ManualInvestigation"),
+    ("ib_counters.link_downed", "IBPortFlapping"),
+    ("ib_counters.ports", "MissingIB"),  # a port that was there before
+    ("ib_counters.symbol_error", "IBPerformance"),
+    ("ib_counters.local_link_integrity_errors", "IBPerformance"),
+    ("ib_counters.excessive_buffer_overrun_errors", "IBPerformance"),
     ("pairwise.node.", "IBPerformance"),  # of one port, by ib_write_bw
     ("pairwise.node", "ManualInvestigation"),  # the node is behind every slow pair; over which wire is not said
     ("collective.values", "ManualInvestigation"),  # wrong sums within one node
@@ -90,6 +101,8 @@ WITHOUT = (
     ("cpu.", "what else runs on the processors, and how they are set, is mended on the node"),
     ("disk.", "a disk is emptied or mounted anew on the node"),
     ("fleet", "software that differs between nodes is mended on the node"),
+    ("gpu_baseline", "what else ran, the clocks, or the program that measures: look at the node first"),
+    ("ib_counters", "it does not take a node out"),
     ("gpu.choice", "the GPUs to use are chosen on the node"),
     ("gpu.driver", "the driver is installed on the node"),
     ("gpu.persistence", "it is a setting of the node"),
