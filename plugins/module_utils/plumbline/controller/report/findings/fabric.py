@@ -84,6 +84,7 @@ def _latency(op, within, across, suffix):
             spread,
         ),
         "time_us.min and time_us.p90 at 8 B" if level == "no data" else None,
+        {"within_us": before, "across_us": after},
     )
 
 

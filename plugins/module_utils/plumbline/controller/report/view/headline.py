@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ....core.fact import PASSING
-from ..findings.layouts import apart
+from ..findings.layouts import apart, why_not_apart
 from ..format import MISSING, digits, factor, interval, plural, seconds
 from ..records.layouts import describe
-from ..records.reading import texts
+from ..records.reading import num, texts
 from ..serving import in_flight
 
 
@@ -28,13 +27,13 @@ def _time(text):
         return None
 
 
-def headline(records, found):
-    """Return ``{status, what, verdict, fastest}``: the run's status and three sentences."""
+def headline(records, found, claims):
+    """Return ``{status, what, verdict, fastest}``: the run's status and three sentences; ``claims`` are the run's findings."""
     return {
         "status": found["overall"],
         "what": _what(records, found) + ".",
         "verdict": _verdict(found),
-        "fastest": _fastest(records),
+        "fastest": _fastest(records, claims),
     }
 
 
@@ -86,7 +85,7 @@ def _named(bad):
     return "; ".join(parts)
 
 
-def _fastest(records):
+def _fastest(records, claims):
     """Return one sentence: the fastest layout, by how much, and why, as far as the data says why."""
     usable = [layout for layout in records.layouts if layout["usable"]]
     if not records.layouts:
@@ -98,7 +97,7 @@ def _fastest(records):
     text = "%s: %s" % (describe(best), ", ".join(part for part in (interval(_rate(best), "tok/s"), in_flight(best)) if part))
     if len(ranked) == 1:
         return "Only " + text + ", no other layout to compare with."
-    return _against(text, best, ranked[1]) + _why(records.collectives, best, ranked) + "."
+    return _against(text, best, ranked[1]) + _why(claims, best, ranked) + "."
 
 
 def _rate(layout):
@@ -120,25 +119,22 @@ def _against(text, best, second):
         text,
         second["name"],
         interval(other, "tok/s"),
-        "no interval is known" if disjoint is None else "the intervals overlap",
+        why_not_apart(rate, other),
     )
 
 
-def _why(collectives, best, ranked):
-    """Say what sets the fastest layout apart, with the measurement that goes with it."""
+def _why(claims, best, ranked):
+    """Say what sets the fastest layout apart. A measurement goes with it only where the finding about it is supported, and points there."""
+    if not apart(_rate(best), _rate(ranked[1])):
+        return ""
     if best["ranks"] == 1:
         text = "; one rank exchanges nothing with another"
     elif best["nodes"] == 1 and any((layout["nodes"] or 1) > 1 for layout in ranked):
         text = "; its ranks never leave the node"
     else:
         return ""
-    slowest = {}
-    for item in collectives:
-        if item["op"] == "all_reduce" and item["status"] in PASSING and item["latency_8b_us"]:
-            slowest[item["scope"]] = max(item["latency_8b_us"], slowest.get(item["scope"], 0))
-    if "across" in slowest and "within" in slowest:
-        text += ", where a small all-reduce takes %s within a node and %s across nodes" % (
-            digits(slowest["within"], "µs"),
-            digits(slowest["across"], "µs"),
-        )
+    crossing = next((item for item in claims if item["id"] == "fabric.latency.all_reduce" and item["level"] == "supported"), None)
+    within, across = (num((crossing or {}).get("values", {}).get(key)) for key in ("within_us", "across_us"))
+    if within and across and within < across:
+        text += ", where a small all-reduce takes %s within a node and %s across nodes" % (digits(within, "µs"), digits(across, "µs"))
     return text
