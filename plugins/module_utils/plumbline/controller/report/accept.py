@@ -109,6 +109,11 @@ class _Compiler:
     def _required(self, given, _schema, _root):
         return lambda value: not isinstance(value, dict) or all(name in value for name in given)
 
+    def _dependentRequired(self, given, _schema, _root):
+        return lambda value: not isinstance(value, dict) or all(
+            other in value for name, others in given.items() if name in value for other in others
+        )
+
     def _items(self, given, _schema, root):
         test = self.compiled(given, root)
         return lambda value: not isinstance(value, list) or all(map(test, value))

@@ -74,7 +74,8 @@ def node_verdicts(data):
     by_host = {}
     for entry in data["facts"]:
         by_host.setdefault(entry["host"], []).append(entry)
-    return {host: _node(data, host, by_host.get(host, [])) for host in node_names(data)}
+    examples = _examples(data)
+    return {host: _node(data, host, by_host.get(host, []), examples) for host in node_names(data)}
 
 
 def _failed(what, group):
@@ -121,7 +122,7 @@ def role_of(data, host):
     return "excluded" if isinstance(excluded, (dict, list)) and host in excluded else None
 
 
-def _node(data, host, mine):
+def _node(data, host, mine, examples):
     cells = {}
     reasons = []
     for phase, kinds in PHASES.items():
@@ -135,7 +136,7 @@ def _node(data, host, mine):
         phase = ROLE_PHASE.get(incident.get("role"), "other")
         cells.setdefault(phase, []).append("failed")
         reasons.append(dict(_incident(incident), phase=phase, source="incidents.json"))
-    for phase, item in _missing(data, host, mine, cells):
+    for phase, item in _missing(data, host, mine, cells, examples):
         cells.setdefault(phase, []).append(item["status"])
         reasons.append(dict(item, phase=phase, source=None))
     # No fact at all for a phase is no status, not "skipped": the table says "not run".
@@ -169,12 +170,12 @@ def _incident(incident):
     )
 
 
-def _missing(data, host, mine, cells):
+def _missing(data, host, mine, cells, examples):
     """Yield ``(phase, reason)`` for evidence that this node should have left and did not."""
     # A node that was excluded or lost is not measured further: its own verdict says why.
     if role_of(data, host) == "excluded" or "failed" in sum(cells.values(), []):
         return
-    owed = [(phase, _example(data, phase)) for phase in PHASES if not cells[phase] and _owes(data, host, phase)]
+    owed = [(phase, examples[phase]) for phase in PHASES if not cells[phase] and _owes(data, host, phase, examples)]
     if not mine and (owed or asked(data, *MEASURING)):
         yield (
             "other",
@@ -200,13 +201,15 @@ def _missing(data, host, mine, cells):
         )
 
 
-def _example(data, phase):
-    return min((entry["host"] for entry in data["facts"] if entry["kind"] in PHASES[phase]), default=None)
+def _examples(data):
+    """Return for each phase a node that has a fact of it, None where none has."""
+    hosts = {phase: {entry["host"] for entry in data["facts"] if entry["kind"] in kinds} for phase, kinds in PHASES.items()}
+    return {phase: min(found, default=None) for phase, found in hosts.items()}
 
 
-def _owes(data, host, phase):
+def _owes(data, host, phase, examples):
     """Return whether this node has to have a fact of this phase: others have, and it is one of those that should."""
-    return _example(data, phase) is not None and (phase in EVERYONE or role_of(data, host) == "serving")
+    return examples[phase] is not None and (phase in EVERYONE or role_of(data, host) == "serving")
 
 
 def _layout(data, layout):
@@ -258,7 +261,8 @@ def _layout_missing(data, layout, status):
 
 def _not_started(data, needed, missing, excluded):
     """Return the reason of a layout that had too few nodes: which verdict kept which node away."""
-    bad = [(host, item) for host in excluded for item in _worst_by_phase(_node(data, host, _of_host(data, host)))]
+    examples = _examples(data)
+    bad = [(host, item) for host in excluded for item in _worst_by_phase(_node(data, host, _of_host(data, host), examples))]
     told = ["%s by its %s: %s" % (host, item["phase"], sentence(item)) for host, item in bad[:KEPT_AWAY_SHOWN]]
     told += ["and %d more" % (len(bad) - KEPT_AWAY_SHOWN)] if len(bad) > KEPT_AWAY_SHOWN else []
     told = told or ["%s by its %s" % pair for pair in excluded.items()]

@@ -67,18 +67,23 @@ def named(name, results_dir, schema_dir):
     raise NoSuchRun("no run to compare with: neither %s is a run folder. See `ls %s`." % (" nor ".join(places), results_dir))
 
 
+def before(this, runs):
+    """Return the runs that started before this one, so that rendering an old run again says what it said."""
+    return [run for run in runs if run.started_at < this.started_at and run.run_id != this.run_id]
+
+
 def compared(this, earlier, other=None):
     """Return ``[{scope, subject, metric, title, unit, run, then, now, runs, differs_in, better, ...}]``: a run against earlier ones.
 
     ``this`` is the run, ``earlier`` all others of the index, the oldest first, ``other`` the run that somebody named, None for the last
     equal one, which may be another one for each layout. The rest of an item is what :func:`judge.judge` says.
     """
-    before = [run for run in earlier if run.started_at < this.started_at and run.run_id != this.run_id]
-    pairs = [(item, *_other(item, before, other)) for item in this.measured]
+    earlier = before(this, earlier)
+    pairs = [(item, *_other(item, earlier, other)) for item in this.measured]
     pairs = [pair for pair in pairs if pair[1] is not None]
-    spreads = _of_nodes_together(pairs, before)
+    spreads = _of_nodes_together(pairs, earlier)
     counts = {scope: sum(pair[0].scope == scope for pair in pairs) for scope in (LAYOUT, NODE)}
-    return [_item(this, *pair, spreads, before, counts[pair[0].scope]) for pair in pairs]
+    return [_item(this, *pair, spreads, earlier, counts[pair[0].scope]) for pair in pairs]
 
 
 def equal(item, runs):
@@ -93,10 +98,10 @@ def equal(item, runs):
     return found
 
 
-def _other(item, before, other):
+def _other(item, earlier, other):
     """Return ``(run, measured)`` to compare with, ``(None, None)`` where there is none."""
     if other is None:
-        return (equal(item, before) or [(None, None)])[-1]
+        return (equal(item, earlier) or [(None, None)])[-1]
     same = equal(item, [other]) or _alike(item, other)
     return same[-1] if same else (None, None)
 
@@ -112,12 +117,12 @@ def _alike(item, run):
     return [(run, best[0])] if len(best) == 1 else []
 
 
-def _of_nodes_together(pairs, before):
+def _of_nodes_together(pairs, earlier):
     """Return ``{(key, metric): (variance, differences)}``: how far equal runs differ in a number of one node, over all equal nodes."""
     found = {}
     for item, _run, _then in pairs:
         if item.scope == NODE:
-            variance, differences = successive([one.sample.mean for _run, one in equal(item, before)[-LOOKED_BACK:]])
+            variance, differences = successive([one.sample.mean for _run, one in equal(item, earlier)[-LOOKED_BACK:]])
             if differences:
                 total = found.setdefault((item.key, item.metric), [0.0, 0])
                 total[0] += variance * differences
@@ -125,8 +130,8 @@ def _of_nodes_together(pairs, before):
     return {key: (total / count, count) for key, (total, count) in found.items()}
 
 
-def _item(this, item, run, then, spreads, before, comparisons):
-    history = equal(item, before)[-LOOKED_BACK:]
+def _item(this, item, run, then, spreads, earlier, comparisons):
+    history = equal(item, earlier)[-LOOKED_BACK:]
     between = (
         spreads.get((item.key, item.metric), (None, 0)) if item.scope == NODE else successive([one.sample.mean for _r, one in history])
     )
@@ -158,7 +163,7 @@ def _differs(this, run, item, then):
         mine, theirs = json.loads(item.key), json.loads(then.key)
         found += ["%s: %s, then %s" % (key, mine[key], theirs[key]) for key in sorted(mine) if mine[key] != theirs.get(key)]
     for key in ABOUT:
-        now, before = (", ".join(run_about.get(key, [])) for run_about in (this.about, run.about))
-        if now and before and now != before:
-            found.append("%s: %s, then %s" % (key, now, before))
+        now, past = (", ".join(run_about.get(key, [])) for run_about in (this.about, run.about))
+        if now and past and now != past:
+            found.append("%s: %s, then %s" % (key, now, past))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .metrics import LAYOUT, title
-from .runs import LOOKED_BACK, equal
+from .runs import LOOKED_BACK, before, equal
 
 # A line of fewer points is no course.
 LEAST_POINTS = 3
@@ -15,12 +15,12 @@ SHOWN_OF_LAYOUTS = ("throughput_tok_s", "ttft_ms")
 
 def courses(this, earlier):
     """Return ``[{scope, subject, metric, title, unit, points}]`` of a run; ``points`` are ``{run, started_at, value}``, this run's last."""
-    before = [run for run in earlier if run.started_at < this.started_at and run.run_id != this.run_id]
+    earlier = before(this, earlier)
     found = []
     for item in this.measured:
         if item.scope == LAYOUT and item.metric not in SHOWN_OF_LAYOUTS:
             continue
-        points = [(run, one) for run, one in equal(item, before)[-LOOKED_BACK:]] + [(this, item)]
+        points = [(run, one) for run, one in equal(item, earlier)[-LOOKED_BACK:]] + [(this, item)]
         if len(points) < LEAST_POINTS:
             continue
         name, unit, _higher = title(item)

@@ -14,14 +14,16 @@ NAMED = 3
 
 
 def compared(found):
-    """Return ``{summary, problem, layouts, nodes, more, fleet, courses}``; ``found`` is what compare/compared.py says."""
-    lines = [_line(item) for item in sorted(found["differences"], key=_urgency)]
-    nodes = [line for line in lines if line["scope"] != LAYOUT]
+    """Return ``{summary, problem, told, layouts, nodes, more, fleet, courses}``; ``found`` is what compare/compared.py says."""
+    told = [item for item in sorted(found["differences"], key=_urgency) if item["says"] in (DIFFERS, WITHIN)]
+    calm = [_line(item) for item in found["differences"] if item["says"] not in (DIFFERS, WITHIN)]
+    nodes = [line for line in calm if line["scope"] != LAYOUT]
     fleet = [_against_fleet(item) for item in found["nodes"]]
     return {
         "summary": summary(found),
         "problem": found.get("problem"),
-        "layouts": [line for line in lines if line["scope"] == LAYOUT],
+        "told": [_line(item) for item in told],
+        "layouts": [line for line in calm if line["scope"] == LAYOUT],
         "nodes": nodes[:NODE_LINES],
         "more_nodes": max(0, len(nodes) - NODE_LINES),
         "fleet": {"file": found["fleet"]["file"], "summary": _fleet_summary(found), "lines": fleet[:NODE_LINES]}
@@ -64,8 +66,9 @@ def _told(items):
 
 
 def _urgency(item):
-    order = {DIFFERS: 0, WITHIN: 1}
-    return order.get(item["says"], 2), item["better"] is not False, -abs(item["change"]) if item["says"] in order else 0
+    """Return what to sort by: what differs first, the bad news and the largest changes first among it; the rest stays in its order."""
+    place = {DIFFERS: 0, WITHIN: 1}.get(item["says"])
+    return (2, 0, 0) if place is None else (place, item["better"] is not False, -abs(item["change"]))
 
 
 def _change(item):

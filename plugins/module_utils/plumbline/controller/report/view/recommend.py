@@ -30,7 +30,7 @@ def _latency(found):
     """Return which layout answers soonest, or why none can be named."""
     single = [layout for layout in found if layout["concurrency"] in (None, 1) and num(get(layout["summary"], "e2e_ms", "mean"))]
     if not single:
-        return "Not known: no benchmark with one request at a time has an E2E time."
+        return "Not known: no E2E time was measured with a single request in flight."
     ranked = sorted(single, key=lambda layout: layout["summary"]["e2e_ms"]["mean"])
     best, rate = ranked[0], ranked[0]["summary"]["e2e_ms"]
     text = "%s: an answer of %s tokens takes %s" % (describe(best), digits(best["measured"].get("output_len_tokens")), interval(rate, "ms"))
