@@ -141,7 +141,9 @@ class ActionModule(ControllerAction):
                 if arguments["fleet_baseline_write"]:
                     fleet.write(arguments["fleet_baseline_write"], fleet.made_of(against.run))
             except OSError as error:
-                raise AnsibleActionFail("cannot write the report: %s. Is %s writable, with free space?" % (error, error.filename or run_dir)) from error
+                raise AnsibleActionFail(
+                    "cannot write the report: %s. Is %s writable, with free space?" % (error, error.filename or run_dir)
+                ) from error
         return {
             "changed": bool(changed or removed),
             "overall": worst([found["overall"], "incomplete"]) if lost else found["overall"],

@@ -87,7 +87,9 @@ def page(tmp_path_factory):
         pairs = {("node1", "node2"): 10.0, ("node1", "node3"): 2.0, ("node2", "node3"): 2.1}
         put_pairs(files, ["node1", "node2", "node3"], pairs)
         long = "x" * 90
-        put(files, "node2", health("failed", [reason("disk.free", "failed", "0.4 GiB on /%s" % long, "at least 5 GiB", "Remove %s" % long)]))
+        put(
+            files, "node2", health("failed", [reason("disk.free", "failed", "0.4 GiB on /%s" % long, "at least 5 GiB", "Remove %s" % long)])
+        )
         files["incidents.json"] = [
             {"host": "node3", "role": "model_sync", "task": "Send", "state": "failed", "message": long, "at": "2026-11-24T12:10:00Z"}
         ]
@@ -172,4 +174,6 @@ def test_a_screen_reader_finds_headings_landmarks_and_tables(page):
     assert page.count("<main") == 1 and 'lang="en"' in page and "<nav" in page and 'href="#main"' in page
     for table in re.findall(r"<table.*?</table>", page, re.S):
         assert 'role="table"' in table and table.count('role="row"') == table.count("<tr"), table[:200]
-        assert table.count('role="cell"') == table.count("<td") and table.count("<th role") + table.count("<th scope") == len(re.findall(r"<th\b", table))
+        assert table.count('role="cell"') == table.count("<td") and table.count("<th role") + table.count("<th scope") == len(
+            re.findall(r"<th\b", table)
+        )

@@ -110,8 +110,8 @@ class _Compiler:
         return lambda value: not isinstance(value, dict) or all(name in value for name in given)
 
     def _dependentRequired(self, given, _schema, _root):
-        return lambda value: not isinstance(value, dict) or all(
-            other in value for name, others in given.items() if name in value for other in others
+        return lambda value: (
+            not isinstance(value, dict) or all(other in value for name, others in given.items() if name in value for other in others)
         )
 
     def _items(self, given, _schema, root):

@@ -63,7 +63,9 @@ def test_a_folder_that_is_gone_is_gone(results):
     assert names(results) == ["run0", "run2"]
 
 
-@pytest.mark.parametrize("content", [b"", b"no database at all, but long enough to be looked at" * 30, b"SQLite format 3\0" + b"\xff" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"", b"no database at all, but long enough to be looked at" * 30, b"SQLite format 3\0" + b"\xff" * 5000]
+)
 def test_what_is_no_database_is_made_anew(results, content):
     (results / index.FILE).write_bytes(content)
     reader = Reader()

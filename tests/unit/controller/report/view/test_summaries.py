@@ -81,7 +81,9 @@ def test_what_crossing_adds_is_claimed_only_where_it_shows(records):
     files = whole_run()
     put(files, "node1", same_rates("tp2_within", 0.8))
     across = same_rates("tp2_across", 0.7999)
-    across["context"].update(nodes=2, node_addresses=["10.98.0.11", "10.98.0.12"], ray_nodes=[{"address": "10.98.0.11"}, {"address": "10.98.0.12"}])
+    across["context"].update(
+        nodes=2, node_addresses=["10.98.0.11", "10.98.0.12"], ray_nodes=[{"address": "10.98.0.11"}, {"address": "10.98.0.12"}]
+    )
     put(files, "node1", across)
     found = {item["id"]: item for item in findings(records(files))}
     item = found["layouts.crossing_explained.tp2_across"]

@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from contextlib import closing
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from .metrics import Measured, Sample
 
@@ -33,7 +33,8 @@ CREATE INDEX equal_runs ON measured (scope, key, metric);
 """
 
 
-class Run(NamedTuple):
+@dataclass
+class Run:
     """A run in the index: its folder's name, its id, when it started (text), what it was made with, and its :class:`Measured`."""
 
     folder: str
@@ -41,6 +42,23 @@ class Run(NamedTuple):
     started_at: str
     about: dict
     measured: list
+    _places: dict = field(default=None, compare=False, repr=False)
+    _subjects: dict = field(default=None, compare=False, repr=False)
+
+    def same(self, item):
+        """Return what this run measured of the same metric under the same conditions as ``item``."""
+        if self._places is None:
+            self._places = {}
+            for one in self.measured:
+                self._places.setdefault((one.scope, one.key, one.metric), []).append(one)
+        return self._places.get((item.scope, item.key, item.metric), [])
+
+    def of_subject(self, item):
+        """Return what this run measured of the same metric of the same layout or node, as a list."""
+        if self._subjects is None:
+            self._subjects = {(one.scope, one.subject, one.key, one.metric): one for one in self.measured}
+        found = self._subjects.get((item.scope, item.subject, item.key, item.metric))
+        return [found] if found else []
 
 
 def runs(results_dir, read, keep=True):

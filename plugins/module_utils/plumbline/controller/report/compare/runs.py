@@ -90,11 +90,11 @@ def equal(item, runs):
     """Return ``[(run, measured)]`` of the earlier runs that measured the same under the same conditions, the oldest first."""
     found = []
     for run in runs:
-        same = [one for one in run.measured if (one.scope, one.key, one.metric) == (item.scope, item.key, item.metric)]
-        mine = [one for one in same if one.subject == item.subject]
+        mine = run.of_subject(item)
         # A layout may have been called otherwise; a node is that node.
-        if mine or (len(same) == 1 and item.scope == LAYOUT):
-            found.append((run, (mine or same)[0]))
+        if not mine and item.scope == LAYOUT and len(run.same(item)) == 1:
+            mine = run.same(item)
+        found += [(run, one) for one in mine]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from ..compare.metrics import conditions
 from ..findings.layouts import apart, why_not_apart
 from ..format import MISSING, digits, factor, interval, plural, seconds
 from ..records.layouts import describe
@@ -92,6 +93,9 @@ def _fastest(records, claims):
         return "No layout was served in this run."
     if not usable:
         return "No layout has a benchmark that passed, so none is called the fastest."
+    models = {conditions(layout, {})["model"] for layout in usable}
+    if len(models) > 1:
+        return "%d models were served; the recommendation is for each of them." % len(models)
     ranked = sorted(usable, key=lambda layout: -_rate(layout)["mean"])
     best = ranked[0]
     text = "%s: %s" % (describe(best), ", ".join(part for part in (interval(_rate(best), "tok/s"), in_flight(best)) if part))

@@ -6,8 +6,9 @@ same.
 
 from __future__ import annotations
 
+from ...tally import SHOWN
 from .compared import compared
-from .fabric import collective_lines, together
+from .fabric import collective_lines, left_out, together
 from .formulas import FORMULAS
 from .headline import headline, when
 from .incidents import incident_lines
@@ -42,6 +43,7 @@ def view(records, found, claims, comparison):
         "node_table": node_table(found["nodes"]),
         "selection": selection(data, found["nodes"]),
         "fabric": collective_lines(records.collectives),
+        "fabric_left_out": left_out(records.collectives),
         "together": together(found["failed"]),
         "links": link_lines(records.links),
         "judged": judged_lines(records.judged),
@@ -55,7 +57,7 @@ def view(records, found, claims, comparison):
         "environment": environment(data["facts"]),
         "commands": commands(run),
         "phases": phase_lines(run),
-        "measurements": measurement_lines(data["facts"]),
+        "measurements": measurement_lines(data["facts"], len(found["nodes"]) > SHOWN),
         "models": model_lines(data["facts"]),
         "incidents": incident_lines(data["incidents"]),
     }
