@@ -42,17 +42,17 @@ MEASURE = """
   }
   var root = document.documentElement, faint = [], wide = [], all = Array.prototype.slice.call(document.body.querySelectorAll("*"));
   all.forEach(function (node) {
-    var box = node.getBoundingClientRect(), own = Array.prototype.some.call(node.childNodes, function (child) {
-      return child.nodeType === 3 && child.textContent.trim();
-    });
-    var scrolls = node.closest(".scroll"), inside = scrolls && getComputedStyle(scrolls).overflowX === "auto";
-    if (box.width && box.right > innerWidth + 1 && !inside && !node.closest("svg")) { wide.push(node.tagName + "." + node.className); }
-    if (!own || !box.width || node.closest("svg, script, style, .skip") || getComputedStyle(node).visibility === "hidden") { return; }
+    var box = node.getBoundingClientRect();
+    var own = Array.prototype.some.call(node.childNodes, function (child) { return child.nodeType === 3 && child.textContent.trim(); });
+    var scrolls = node.closest(".scroll"), inside = node.closest("svg") || (scrolls && getComputedStyle(scrolls).overflowX === "auto");
+    if (box.width && box.right > innerWidth + 1 && !inside) { wide.push(node.outerHTML.slice(0, 60)); }
+    if (!own || !box.width || node.closest("svg, script, style, .skip")) { return; }
     var one = light(parts(getComputedStyle(node).color).slice(0, 3)), two = light(behind(node));
     var contrast = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
     if (contrast < 4.5) { faint.push(node.tagName + "." + node.className + " " + contrast.toFixed(2)); }
   });
-  var cells = Array.prototype.slice.call(document.querySelectorAll("tbody td")).filter(function (cell) { return cell.getBoundingClientRect().width; });
+  var cells = Array.prototype.slice.call(document.querySelectorAll("tbody td"));
+  cells = cells.filter(function (cell) { return cell.getBoundingClientRect().width; });
   var shown = {
     wide: wide.slice(0, 9), faint: faint.slice(0, 9), scroll: root.scrollWidth, width: innerWidth, paper: light(behind(document.body)),
     labels: cells.length ? cells.filter(function (cell) {

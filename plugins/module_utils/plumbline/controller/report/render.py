@@ -30,7 +30,7 @@ from .view.page import view
 def build(run_dir, schema_dir, template_dir, against=None):
     """Return ``(files, verdicts)``: every file of the report by its path in the run folder, as bytes.
 
-    ``against`` returns what is said of these records beside those of other runs (:func:`compare.compared.compare`); None compares with none.
+    ``against`` returns what is said of these records beside other runs' (:class:`compare.compared.Against`); None compares with none.
     Raises what :func:`data.load` raises, and jinja2's errors for a broken template.
     """
     records = collect(load(run_dir, schema_dir))

@@ -12,7 +12,7 @@ from ...core.fact import PASSING, STATUSES, first_reason, headline, reason, sent
 from ..tally import SHOWN
 from .records.asked import asked, lacking
 from .records.entries import entry_reasons, entry_status, missed, shared_by
-from .records.reading import get, texts
+from .records.reading import get, rows, texts
 
 # Column of the node table -> kinds of facts in it.
 PHASES = {"health": ("health",), "clocks": ("clocks",), "fabric": ("collective", "link"), "model": ("model",)}
@@ -237,7 +237,8 @@ def _layout_missing(data, layout, status):
         if lack:
             yield "startup", _not_started(data, *lack)
             return
-        yield "startup", reason("evidence", "incomplete", "asked for, and left no fact", "a startup fact", again)
+        kept_away = _kept_away(data, layout["name"])
+        yield "startup", kept_away or reason("evidence", "incomplete", "asked for, and left no fact", "a startup fact", again)
         return
     if status["startup"] is None:
         yield "startup", reason("evidence", "incomplete", "benchmark without a startup fact", "a startup fact", again)
@@ -272,6 +273,24 @@ def _not_started(data, needed, missing, excluded):
         "incomplete",
         "%s; kept away: %s" % (seen, "; ".join(told)) if told else "%s, and no node was kept away: there are too few" % seen,
         "%d node(s) whose verdicts are neither failed nor incomplete" % needed,
+        next((item["remedy"] for _host, item in bad if item["remedy"]), "Put right what those verdicts name, and run the playbook again."),
+    )
+
+
+def _kept_away(data, name):
+    """Return the reason of a layout that had its nodes and was not served: what went wrong on them before; None where nothing did."""
+    nodes = next((texts(item.get("nodes")) for item in rows(get(data["selection"], "layouts")) if item.get("name") == name), [])
+    examples = _examples(data)
+    bad = [(host, item) for host in nodes for item in _worst_by_phase(_node(data, host, _of_host(data, host), examples))]
+    if not bad:
+        return None
+    told = ["%s by its %s: %s" % (host, item["phase"], sentence(item)) for host, item in bad[:KEPT_AWAY_SHOWN]]
+    told += ["and %d more" % (len(bad) - KEPT_AWAY_SHOWN)] if len(bad) > KEPT_AWAY_SHOWN else []
+    return reason(
+        "evidence",
+        "incomplete",
+        "not served; its nodes were kept away: %s" % "; ".join(told),
+        "a startup fact",
         next((item["remedy"] for _host, item in bad if item["remedy"]), "Put right what those verdicts name, and run the playbook again."),
     )
 

@@ -17,7 +17,7 @@ those of F. E. Satterthwaite (1946). The interval holds for all comparisons of a
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from .student import bound
 
@@ -39,7 +39,7 @@ class Sample(NamedTuple):
 
     count: int
     mean: float
-    deviation: Optional[float]
+    deviation: float | None
 
 
 def sample(values):
@@ -54,7 +54,7 @@ def sample(values):
 
 
 def successive(means):
-    """Return ``(variance, differences)`` of runs by their successive differences, oldest first: Σ Δ² / 2 / count; (None, 0) below two."""
+    """Return ``(variance, differences)`` of runs by their successive differences: Σ Δ² / 2 / count; (None, 0) below two, oldest first."""
     steps = [after - before for before, after in zip(means, means[1:])]
     return (math.fsum(step * step for step in steps) / 2 / len(steps), len(steps)) if steps else (None, 0)
 
@@ -63,8 +63,8 @@ def judge(new, old, metric, between, comparisons):
     """Return how ``new`` stands to ``old``, both :class:`Sample`.
 
     ``between`` is what :func:`successive` says of the earlier equal runs, ``comparisons`` how many are made together. The result has
-    ``change`` (relative), ``low`` and ``high`` (its interval), ``seen_from`` (the least change that would have counted) and ``says``, one of
-    :data:`DIFFERS`, :data:`WITHIN`, :data:`NONE`, :data:`UNKNOWN`; without an interval ``low``, ``high`` and ``seen_from`` are None.
+    ``change`` (relative), ``low`` and ``high`` (its interval), ``seen_from`` (the least change that would have counted) and ``says``,
+    one of :data:`DIFFERS`, :data:`WITHIN`, :data:`NONE`, :data:`UNKNOWN`; without an interval ``low``, ``high`` and ``seen_from`` are None.
     """
     change = new.mean - old.mean
     share = (1 - CONFIDENCE) / max(1, comparisons)

@@ -148,7 +148,7 @@ def _courses(courses):
 
 
 def _course(item):
-    """Return a course with the points of its line, in a box of 120 by 28; its scale is its own range, so that noise fills it: it says so."""
+    """Return a course with the points of its line in a box of 120 by 28. Its own range fills it, so that range stands beside it."""
     values = [point["value"] for point in item["points"]]
     low, high = min(values), max(values)
     span, step = (high - low) or 1, 112 / (len(values) - 1)

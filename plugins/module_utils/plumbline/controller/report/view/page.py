@@ -26,8 +26,8 @@ from .why import why_lines
 def view(records, found, claims, comparison):
     """Return everything that the templates show, by the name under which they show it; plots are added by render.py.
 
-    ``records`` are the run's :class:`Records`, ``found`` its ``verdicts``, ``claims`` its ``findings``, ``comparison`` what compare/compared.py
-    says of it beside other runs.
+    ``records`` are the run's :class:`Records`, ``found`` its ``verdicts``, ``claims`` its ``findings``, ``comparison`` what
+    compare/compared.py says of it beside other runs.
     """
     data, run = records.data, records.data["run"]
     return {

@@ -1,4 +1,4 @@
-"""Why a run is not proven: what failed and what lacks evidence, those that tell the same together, with what to do. Standard library only."""
+"""Why a run is not proven: what failed and what lacks evidence, the same together, with what to do. Standard library only."""
 
 from __future__ import annotations
 
