@@ -60,7 +60,8 @@ MEASURE = """
     }).length / cells.length : 1,
     display: cells.length ? getComputedStyle(cells[0].parentElement).display : null, focus: []
   };
-  Array.prototype.slice.call(document.querySelectorAll("a[href], button, summary, input, [tabindex]")).slice(0, 400).forEach(function (node) {
+  var able = Array.prototype.slice.call(document.querySelectorAll("a[href], button, summary, input, [tabindex]"));
+  able.slice(0, 400).forEach(function (node) {
     var outer = node.tagName === "SUMMARY" ? node.parentElement.parentElement : node;
     if (outer.closest("details:not([open])") || node.closest("[hidden]") || !node.getClientRects().length) { return; }
     node.focus();
