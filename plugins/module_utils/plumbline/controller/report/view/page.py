@@ -6,6 +6,7 @@ same.
 
 from __future__ import annotations
 
+from ..prediction.compare import comparison
 from .fabric import collective_lines, together
 from .formulas import FORMULAS
 from .headline import headline, when
@@ -14,6 +15,7 @@ from .layouts import distribution_lines, dummy_warning, layout_lines
 from .models import model_lines
 from .nodes import node_table, selection
 from .pairs import judged_lines, link_lines
+from .prediction import prediction_lines
 from .provenance import commands, environment, measurement_lines, phase_lines, run_lines
 from .sweep import sweep
 from .tiles import tiles
@@ -39,6 +41,7 @@ def view(records, found, claims):
         "links": link_lines(records.links),
         "judged": judged_lines(records.judged),
         "layouts": layout_lines(records.layouts, found["layouts"]),
+        "predictions": prediction_lines(comparison(records), records.layouts),
         "distributions": distribution_lines(records.layouts),
         "sweep": sweep(records.layouts),
         "dummy": dummy_warning(records.layouts),
