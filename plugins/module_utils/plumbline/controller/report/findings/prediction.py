@@ -47,8 +47,8 @@ def _told(record):
                 digits(measured, "ms"), digits(record["implied_us"], "µs"), said["all_reduces"],
             )  # fmt: skip
         return finding(name, "no data", claim, missing="; ".join(said["against"]) or "a prediction")
-    when = "before it was served" if said["before"] else "by what is known of it, afterwards"
-    text = "%s: a token was to take %s (%s), said %s" % (title, digits(said["tpot_ms"], "ms"), spoken_range(said), when)
+    when = "said before it was served" if said["before"] else "by what is known of it, and nothing was said before"
+    text = "%s: a token was to take %s (%s), %s" % (title, digits(said["tpot_ms"], "ms"), spoken_range(said), when)
     values = {"layout": record["name"], "predicted_ms": said["tpot_ms"], "measured_ms": measured, "off": record["off"]}
     if measured is None:
         return finding(name, "estimate", text + ". It was not measured.", arithmetic(said), values=values)
@@ -85,14 +85,25 @@ def _unexplained(record, compared):
     else:
         suspect, more = "node", " Nothing but this node and its software carried it."
         tell = "look at the clocks of its window and at the GPU baseline: a slow memory or a power cap shows there"
-    values = {"layout": record["name"], "rest_ms": record["rest_ms"], "implied_us": record["implied_us"], "suspect": suspect}
-    return finding("layouts.unexplained.%s" % record["name"], "warning", claim + more, _implied(record), "to tell: " + tell, values)
+    values = {
+        "layout": record["name"],
+        "rest_ms": record["rest_ms"],
+        "implied_us": record["implied_us"],
+        "suspect": suspect,
+        "to_tell": tell,
+    }
+    claim += "%s To tell: %s." % (more, tell)
+    return finding("layouts.unexplained.%s" % record["name"], "warning", claim, _implied(record), values=values)
 
 
 def _implied(record):
     said = record["told"]
-    if record["implied_us"] is None:
-        return "%s − %s ms" % (digits(record["measured_ms"]), digits(said["tpot_ms"]))
+    if not said["group_nodes"] or said["group_nodes"] == 1:
+        return "%s ms measured − %s ms of all terms = %s ms" % (
+            digits(record["measured_ms"]),
+            digits(said["tpot_ms"]),
+            digits(record["rest_ms"]),
+        )
     return "(%s − %s ms of all other terms) / %d all-reduces of %s = %s µs each; expected were %s µs (%s)" % (
         digits(record["measured_ms"]), digits(said["least_ms"]), said["all_reduces"], size(said["message_bytes"]),
         digits(record["implied_us"]), digits(said["all_reduce_us"]), said["all_reduce_source"],
@@ -103,7 +114,7 @@ def _wire(record, compared):
     """Return suspect, sentences and advice of a layout whose all-reduces cross nodes."""
     said, carried = record["told"], _carried(record["layout"])
     implied, expected = record["implied_us"], said["all_reduce_us"]
-    more = " They leave %s for each of its %d all-reduces, which should take %s (%s)." % (
+    more = " That leaves %s for each of its %d all-reduces, which should take %s (%s)." % (
         digits(implied, "µs"), said["all_reduces"], digits(expected, "µs"), said["all_reduce_source"],
     )  # fmt: skip
     share = _of_executor(record, compared)
@@ -153,7 +164,7 @@ def _executor(record, compared):
     """Return suspect, sentences and advice of a layout under Ray whose all-reduces stay within a node."""
     layout, entries = record["layout"], record["layout"]["entries"]["startup"]
     off = get(entries[-1]["fact"], "context", "async_scheduling") if entries else None
-    more = " Its all-reduces stay within a node, so no link between nodes carries them: the executor is the suspect."
+    more = " Its all-reduces stay within a node, and between nodes a token goes once at most: the executor is the suspect."
     more += (
         " Its server ran without asynchronous scheduling." if off is False else " vLLM 0.17 turns asynchronous scheduling off under Ray."
     )

@@ -18,7 +18,7 @@ FILL = {
     "hand_overs": "#e69f00",
     "rest": PAPER,
 }
-HATCH = {"rest": "////", "hand_overs": "..."}
+HATCH = {"rest": "////"}
 HEIGHT = 0.32
 
 
