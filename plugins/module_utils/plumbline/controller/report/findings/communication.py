@@ -17,9 +17,6 @@ from ..records.reading import num
 from .fabric import pick, tools_of
 from .layouts import finding, mean
 
-# A swept size stands for a message of up to so many times its size, either way: sweeps double from size to size.
-NEAR = 2
-
 
 def communication_findings(layouts, collectives):
     """Return the findings about what layouts over several nodes spend on communication."""
@@ -27,22 +24,9 @@ def communication_findings(layouts, collectives):
     reduces, sends = _pair_of(collectives, "all_reduce"), _pair_of(collectives, "sendrecv")
     for layout in layouts:
         if layout["usable"] and (layout["nodes"] or 0) > 1:
-            result += _per_token(layout, layouts, *reduces) if _crosses(layout) else []
+            result += _per_token(layout, layouts, *reduces) if (layout["tp"] or 0) > 1 else []
             result += _pipeline(layout, sends[1]) if (layout["pp"] or 0) > 1 else []
     return result
-
-
-def _crosses(layout):
-    """Return whether the all-reduces of a layout over several nodes cross them: a group of TP that fits a node stays in it."""
-    if not layout["ranks"] or not layout["nodes"]:
-        return (layout["tp"] or 0) > 1
-    return layout["tp"] > max(1, layout["ranks"] // layout["nodes"])
-
-
-def _time_at(collective, message, method="time_us"):
-    """Return :func:`latency_at` where the sweep has a size near the message; a size of another order says nothing about it."""
-    swept, time_us = latency_at(collective, message, method) if collective else (None, None)
-    return (swept, time_us) if swept and max(swept / message, message / swept) <= NEAR else (None, None)
 
 
 def _pair_of(collectives, op):
@@ -71,12 +55,12 @@ def _per_token(layout, layouts, within, across):
     claim = "How much of a token's time in %s is all-reduce latency is not known." % layout["name"]
     message, how = _message(layout)
     method = method_of_decode(across, size_bytes=message) if across else "time_us"
-    swept, after = _time_at(across, message, method)
+    swept, after = latency_at(across, message, method) if across else (None, None)
     lacking = []
     if not layout["layers"]:
         lacking.append("context.model_layers in the benchmark's fact")
     if not after:
-        lacking.append("a passing all_reduce fact across nodes with a sweep that has %s" % size(message))
+        lacking.append("a passing all_reduce fact across nodes with a sweep")
     if layout.get("steps_unknown"):
         lacking.append("the tokens of a step: %s" % layout["steps_unknown"])
     if lacking:
@@ -114,8 +98,8 @@ def _against_twin(layout, layouts, within, across, message, count, tpot):
     name = "layouts.crossing_explained.%s" % layout["name"]
     twin = _twin(layout, layouts)
     method = method_of_decode(*[item for item in (within, across) if item], size_bytes=message)  # the same for both
-    _swept, before = _time_at(within, message, method)
-    _swept, after = _time_at(across, message, method)
+    _swept, before = latency_at(within, message, method) if within else (None, None)
+    _swept, after = latency_at(across, message, method)
     base = mean(twin, "tpot_ms") if twin else None
     lacking = []
     if not base:
@@ -167,7 +151,7 @@ def _pipeline(layout, across):
     name = "layouts.pipeline.%s" % layout["name"]
     message, how = _message(layout)
     # Between stages vLLM sends outside of the graphs, by the runtime: the plain time.
-    swept, latency = _time_at(across, message)
+    swept, latency = latency_at(across, message) if across else (None, None)
     tpot = mean(layout, "tpot_ms")
     if not latency or not tpot or layout.get("steps_unknown"):
         lacking = "a passing sendrecv fact across nodes with a sweep" if not latency else "this layout's tpot_ms"

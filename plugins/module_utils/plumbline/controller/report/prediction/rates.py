@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ....core.fact import PASSING
 from ..records.entries import entry_status, of_kind
-from ..records.reading import get, num, rows, text, whole
+from ..records.reading import get, num, rows, text, texts, whole
 from . import constants
 
 # A message stands for another of up to so many times its size, either way.
@@ -32,7 +32,8 @@ def evidence(data, collectives):
         if entry["problems"]:
             continue
         if entry["kind"] == "gpu_baseline":
-            read = [(num(gpu.get("read_gbps")), entry["host"]) for gpu in rows(get(entry["fact"], "measured", "gpus"))]
+            whole_gpus = [gpu for gpu in rows(get(entry["fact"], "measured", "gpus")) if not gpu.get("mig")]
+            read = [(num(gpu.get("read_gbps")), entry["host"]) for gpu in whole_gpus]
             gpus += [(rate, host) for rate, host in read if rate and rate > 0]
         elif entry["name"] == "serving_all_reduce" and entry_status(entry) in PASSING:
             serving += rows(get(entry["fact"], "measured", "results"))
@@ -55,16 +56,17 @@ def read_rate(seen, hosts=None, known=None):
     return None, "no rate at which this GPU reads its memory: run the GPU baseline, or set serve_benchmark_hbm_read_gbps"
 
 
-def all_reduce(seen, token, gpu, custom=True):
+def all_reduce(seen, token, gpu, custom=True, layout=None):
     """Return ``(µs, source)`` of the all-reduce that a :class:`Token` sends, ``(None, why)`` where nobody knows.
 
     ``seen`` is the :class:`Evidence`, ``gpu`` the GPU's name, ``custom`` says that vLLM may use its own kernel. It does within a node only,
     and never in a layout that it spreads over nodes itself (``ParallelConfig``, vllm/config/parallel.py: ``if self.nnodes > 1``).
+    ``layout`` is its name.
     """
     if not token.all_reduces:
         return 0.0, ""
     custom = custom and token.group_nodes == 1 and not (token.executor == "mp" and token.nodes > 1)
-    served = _of_serving(seen, token, custom)
+    served = _of_serving(seen, token, layout, custom)
     if served:
         return served
     measured = _of_nccl(seen, token)
@@ -78,26 +80,30 @@ def _nobody_knows(token):
     return "no all-reduce of %d ranks %s was measured in a CUDA graph: run the fabric phase" % (token.tp, where)
 
 
-def _near(one, other):
+def _far(one, other):
     return abs(math.log(one / other))
 
 
-def _of_serving(seen, token, custom):
-    """Return the time of the serving runtime's own all-reduce at the nearest message, by the fact ``serving_all_reduce``."""
+def _of_serving(seen, token, layout, custom):
+    """Return the time of the serving runtime's own all-reduce in a CUDA graph at the nearest message, of the slowest node.
+
+    A row that names the ``layout`` is its own; one of another layout stands for it where both may use the same kernels.
+    """
     found = []
     for row in seen.serving:
-        time_us, size = num(row.get("time_us")), num(row.get("message_bytes"))
+        time_us, size, path = num(row.get("time_us")), num(row.get("message_bytes")), text(row.get("path")) or "a kernel without a name"
         same = whole(row.get("tp")) == token.tp and (whole(row.get("nodes")) or 1) == token.group_nodes
-        if not (same and time_us and size) or min(time_us, size) <= 0 or _near(size, token.message_bytes) > math.log(NEAR):
+        usable = same and row.get("method") == "cuda_graph" and not row.get("wrong") and min(time_us or 0, size or 0) > 0
+        if not usable or _far(size, token.message_bytes) > math.log(NEAR):
             continue
-        method = text(row.get("method")) or "its own"
+        own = layout in texts(row.get("layouts"))
         # Where vLLM may not use its own kernel, a time of that kernel says nothing.
-        if custom or "custom" not in method:
-            found.append((_near(size, token.message_bytes), time_us, method))
+        if own or custom or "custom" not in path:
+            found.append((not own, _far(size, token.message_bytes), -time_us, path))
     if not found:
         return None
-    _distance, time_us, method = min(found)
-    return time_us, "measured in this run in a CUDA graph, the serving runtime's all-reduce (%s)" % method
+    _other, _distance, time_us, path = min(found)
+    return -time_us, "measured in this run in a CUDA graph, the serving runtime's own by %s" % path
 
 
 def _of_nccl(seen, token):
@@ -111,7 +117,7 @@ def _of_nccl(seen, token):
             continue
         for point in item["sweep"]:
             time_us = num(get(point, "graph_time_us", "median"))
-            distance = _near(point["size_bytes"], token.message_bytes)
+            distance = _far(point["size_bytes"], token.message_bytes)
             if time_us and time_us > 0 and distance <= math.log(NEAR):
                 found.append((distance, time_us, item["tool"] or "NCCL"))
     if not found:

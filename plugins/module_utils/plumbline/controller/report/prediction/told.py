@@ -26,7 +26,7 @@ def foretell(asked, seen, hosts=None, known_rate=None, custom=True):
     if not token:
         return found
     rate, rate_source = read_rate(seen, hosts, known_rate)
-    time_us, time_source = all_reduce(seen, token, asked["gpu"], custom)
+    time_us, time_source = all_reduce(seen, token, asked["gpu"], custom, asked.get("layout"))
     found["against"] = [why for value, why in ((rate, rate_source), (time_us, time_source)) if value is None]
     if rate is not None:
         found["least_ms"] = predict(token, Rates(rate, rate_source), constants.COSTS).tpot_ms
@@ -73,6 +73,7 @@ def _afterwards(layout, data, seen):
     context, start = (get(_fact(layout, kind), "context") for kind in ("benchmark", "startup"))
     asked = {key: layout[key] for key in ("tp", "pp", "nodes", "executor", "gpu", "layers", "hidden_size", "concurrency")}
     asked.update(
+        layout=layout["name"],
         dtype=text(get(context, "model_dtype")) or text(get(start, "dtype")),
         weight_bytes=layout["read_per_token_bytes"],
         kv_bytes_per_token=layout["kv_bytes_per_token"],
