@@ -6,12 +6,8 @@ import hypothesis.strategies as st
 import pytest
 from ansible.module_utils.plumbline.controller.report.prediction.constants import COSTS, CUSTOM_US
 from ansible.module_utils.plumbline.controller.report.prediction.token import Rates, Token, predict
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from prediction_captures import FITTED, capture, rates
-
-# A machine with other work is slow, which is no fault of the arithmetic; the same examples each time.
-settings.register_profile("plumbline", deadline=None, derandomize=True)
-settings.load_profile("plumbline")
 
 # Qwen2.5-72B in FP16, a prompt of 57 and half of 512 tokens.
 WEIGHTS, KV = 142_920_990_720, 327_680 * (57 + 256)

@@ -7,6 +7,7 @@ A test fits them anew. The other tables are published or measured figures with t
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -30,6 +31,8 @@ COSTS = Costs(layer_ms=0.05039, hand_over_ms=1.539, residual=0.00719, student=4.
 
 # The costs are those of these GPUs: fitted on the H200, and held against the H100 by the study's A and B (docs/explain.md).
 COVERED_GPUS = ("H100", "H200")
+# The boards with NVLink between all of them (SXM): other memory, clocks and links go by the names PCIe, NVL, GH200 and MIG.
+COVERED_NAME = re.compile(r"\bH[12]00\b(?!.*\b(?:PCIe|NVL|MIG)\b)")
 # The largest message whose time is its latency, in bytes: within it the published figures, of 16 KiB, stand for any. Measured on two
 # H200s in a CUDA graph: 5.8 µs at 8 B, 6.9 at 16 KiB, 7.2 at 64 KiB.
 LATENCY_BOUND_BYTES = 64 * 1024

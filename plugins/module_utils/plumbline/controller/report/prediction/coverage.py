@@ -49,15 +49,15 @@ def _machine(asked):
     gpu = asked.get("gpu")
     if gpu == "":
         return ["%s: the model is of GPUs, whose memory bounds a token" % NO_GPU]
-    if gpu is None:
+    if not isinstance(gpu, str):
         return ["which GPU it is was not said"]
     if not covered(gpu):
-        return ["%s: what a layer costs is known of %s only" % (gpu, " and ".join(constants.COVERED_GPUS))]
+        return ["%s: what a layer costs is known of %s only" % (gpu, " and ".join(constants.COVERED_GPUS) + " (SXM)")]
     return []
 
 
 def _served(asked):
-    found = ["not known: %s" % words for key, words in NEEDED if not (num(asked.get(key)) or 0) > 0]
+    found = ["not known: %s" % words for key, words in NEEDED if not (whole(asked.get(key)) or 0) > 0]
     dtype = str(asked.get("dtype") or "").replace("torch.", "")
     if dtype not in DTYPES:
         found.append("weights in %s: the costs are of 16-bit weights" % (dtype or "a type that nobody said"))
@@ -65,7 +65,7 @@ def _served(asked):
     if concurrency != 1:
         seen = "%s requests at a time" % digits(concurrency) if concurrency else "how many requests at a time is not known"
         found.append("%s: the costs are of one" % seen)
-    if None in (num(asked.get("input_len")), num(asked.get("output_len"))):
+    if min(num(asked.get(key)) or 0 for key in ("input_len", "output_len")) <= 0:
         found.append("not known: the tokens of a request")
     tp, pp, nodes = (whole(asked.get(key)) for key in ("tp", "pp", "nodes"))
     if tp and pp and nodes and tp * pp % nodes:

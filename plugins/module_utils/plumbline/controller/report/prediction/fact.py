@@ -9,6 +9,10 @@ from ..records.reading import num, plain, texts, whole
 from . import told
 from .rates import Evidence, evidence
 
+NO_ROOM = "weights and one request do not fit a GPU"
+FITS = {"healthy": True, "failed": False}
+# By the status of what serving itself will judge, ``serve.memory``.
+WORDS = {"healthy": "fits; ", "degraded": "may not fit; ", "failed": "", "incomplete": "", "skipped": ""}
 # Whose rate, time or sizes these are, beside the numbers.
 CONTEXT = ("layout", "tp", "pp", "nodes", "executor", "gpu", "layers", "hidden_size", "dtype", "weight_bytes", "kv_bytes_per_token")
 
@@ -24,19 +28,21 @@ def facts(asked, data, given):
 
 
 def _fact(asked, seen, given):
-    found = Measurement("prediction", asked["layout"])
+    found, fit = Measurement("prediction", asked["layout"]), asked["fit"]
     request = {key: whole(given.get(key)) for key in ("concurrency", "input_len", "output_len")}
+    against = list(asked.get("against") or ()) + ([NO_ROOM] if fit["status"] == "failed" else [])
     hosts = texts(given.get("hosts"))[: whole(asked.get("nodes")) or 1] or None
-    told_of = told.foretell({**asked, **request}, seen, hosts, known_rate(asked.get("gpu"), given), asked.get("custom_all_reduce", True))
+    wanted = {**asked, **request, "against": against}
+    told_of = told.foretell(wanted, seen, hosts, known_rate(asked.get("gpu"), given), asked.get("custom_all_reduce", True))
     found.context.update({key: asked.get(key) for key in CONTEXT}, **request)
-    found.measured.update(numbers(told_of))
+    found.measured.update(numbers(told_of), fits=FITS.get(fit["status"]))
     found.context.update(sources(told_of))
-    fit = asked["fit"]
-    found.measured["fits"] = {"healthy": True, "failed": False}.get(fit["status"])
-    found.add("prediction.tpot", *sentence(told_of))
-    # What fits is judged when the layout is served: here it is said.
-    found.add("prediction.fit", "degraded" if fit["status"] == "failed" else fit["status"], fit["seen"], fit["threshold"], fit["remedy"])
-    return found.fact()
+    status, seen_of = sentence(told_of)
+    found.add("prediction.tpot", status, WORDS[fit["status"]] + seen_of)
+    # Whether it fits is judged when the layout is served: here it is said.
+    bad = fit["status"] == "failed"
+    found.add("prediction.fit", "degraded" if bad else fit["status"], fit["seen"], fit["threshold"], fit["remedy"])
+    return found.fact("degraded" if bad else status)
 
 
 def known_rate(gpu, given):
@@ -87,7 +93,7 @@ def said(made):
     """Return a prediction in words: ``TPOT 21.3 ms (20.4 to 22.2), 47.0 tok/s (45.1 to 49.1)``."""
     rates = [digits(1e3 / value) if value else None for value in (made.tpot_ms, made.high_ms, made.low_ms)]
     if made.high_ms is None:
-        return "TPOT at least %s (from %s), at most %s tok/s: not counted is %s" % (
+        return "TPOT at least %s (from %s), at most %s tok/s while decoding; not counted: %s" % (
             digits(made.tpot_ms, "ms"), digits(made.low_ms), rates[0], "; ".join(made.missing),
         )  # fmt: skip
     return "TPOT %s (%s to %s), %s tok/s (%s to %s) while decoding" % (

@@ -138,5 +138,5 @@ def _published(token, gpu, custom):
 
 
 def covered(gpu):
-    """Return whether the costs of a layer are those of a GPU of this name."""
-    return bool(gpu) and any(name in gpu for name in constants.COVERED_GPUS)
+    """Return whether the costs of a layer, and the published all-reduces, are those of a GPU of this name."""
+    return bool(constants.COVERED_NAME.search(gpu or ""))

@@ -99,7 +99,7 @@ def terms(token, rates, costs):
 def missing(token):
     """Return what adds to a token and has no figure here, as sentences."""
     if token.executor == "ray":
-        return ("what Ray adds to a token: no capture of this project served under it on GPUs, so this is the least",)
+        return ("what Ray adds to a token, which no capture of this project has measured",)
     return ()
 
 
