@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ansible.module_utils.plumbline.controller import kept
 from ansible.module_utils.plumbline.controller.report.data import NotARunFolder, SchemasMissing
-from ansible.module_utils.plumbline.controller.report.prediction.fact import facts
+from ansible.module_utils.plumbline.controller.report.prediction.fact import facts, unasked
 from ansible.plugins.action import ActionBase
 
 
@@ -20,10 +20,14 @@ class ActionModule(ActionBase):
         """Return the result of the module, with a fact for each layout."""
         result = super().run(tmp, task_vars)
         result.update(self._execute_module(module_name="layout_prediction", module_args=dict(self._task.args), task_vars=task_vars))
-        if result.get("failed") or "asked" not in result:
-            return result
-        given = result.get("invocation", {}).get("module_args", {})
         host = task_vars["inventory_hostname"]
+        if result.get("unreachable"):
+            return result
+        if "asked" not in result:
+            # Nothing is kept from being served for a number that nobody can say.
+            why = " ".join(str(result.get("msg") or "no answer").split())[:300]
+            return {"changed": False, "msg": why, **kept.for_hosts((host, fact) for fact in unasked(self._task.args["layouts"], why))}
+        given = {**self._task.args, **result.get("invocation", {}).get("module_args", {})}
         try:
             made = facts(result["asked"], kept.load(), given)
         except (kept.NothingKeeps, NotARunFolder, SchemasMissing) as error:

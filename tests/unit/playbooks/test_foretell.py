@@ -69,6 +69,17 @@ def test_a_node_without_a_gpu_says_so(there, capsys):
     assert found["asked"][0]["gpu"] == ""
 
 
+def test_a_head_that_cannot_be_asked_keeps_nothing_from_being_served(there, tmp_path):
+    run = run_playbook(
+        tmp_path, "playbooks/serve.yml", INVENTORY, "--check", vllm_serve_layouts=LAYOUTS[:1], vllm_serve_model=there["model"],
+        vllm_serve_nvidia_smi=there["nvidia_smi"], vllm_serve_venv=str(tmp_path / "venv"), ansible_become=False, plumbline_gpus=[7],
+    )  # fmt: skip
+    (result,) = results(run, "Foretell what a token takes in each layout")
+    (fact,) = result["plumbline_facts"]["node1"]
+    assert fact["status"] == "skipped" and "plumbline_gpus is [7]" in fact["reasons"][0]["seen"]
+    assert results(run, "Plan the layout")
+
+
 def test_check_mode_foretells_every_layout_before_the_first_is_served(there, tmp_path):
     run = run_playbook(
         tmp_path, "playbooks/serve.yml", INVENTORY, "--check", vllm_serve_layouts=LAYOUTS, vllm_serve_model=there["model"],

@@ -27,6 +27,17 @@ def facts(asked, data, given):
     return [_fact(one, seen, given) for one in asked]
 
 
+def unasked(layouts, why):
+    """Return a fact without a number for each of ``layouts`` (the module's argument): the head could not be asked, as ``why`` says."""
+    found = []
+    for layout in layouts:
+        made = Measurement("prediction", str(plain(layout).get("name")))
+        made.context.update(layout=str(plain(layout).get("name")), against=[why])
+        made.add("prediction.tpot", "skipped", "no prediction: the head could not be asked: %s" % why)
+        found.append(made.fact())
+    return found
+
+
 def _fact(asked, seen, given):
     found, fit = Measurement("prediction", asked["layout"]), asked["fit"]
     request = {key: whole(given.get(key)) for key in ("concurrency", "input_len", "output_len")}
