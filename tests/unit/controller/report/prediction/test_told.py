@@ -40,6 +40,16 @@ def test_a_healthy_layout_of_real_gpus_is_within_its_range(records, name):
     assert abs(found["off"]) < 0.01 and found["place"] == "within"
 
 
+def test_two_nodes_of_two_h200s_are_within_their_range_and_take_nccl(records):
+    """vLLM's own executor over two lab nodes: TCP between them, and no kernel of its own within."""
+    files = run_of()
+    for kind in ("startup", "benchmark"):
+        put(files, "node1", json.loads((ROOT / ("tests/captures/h200x4/%s.tp2_pp2_across.json" % kind)).read_text()))
+    found = one(records, files)
+    assert found["place"] == "within" and abs(found["off"]) < 0.06
+    assert found["told"]["all_reduce_us"] == 7.1
+
+
 def test_what_was_said_before_is_compared_whatever_would_be_said_now(records):
     files = run_of("tp2")
     terms = [{"name": "weights", "ms": 10.0, "how": "said so"}, {"name": "all_reduces", "ms": 2.0, "how": "said so"}]
