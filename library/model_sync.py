@@ -93,6 +93,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import marks, processes
 from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.machine import ssh
 from ansible.module_utils.plumbline.model import manifest as manifests
 from ansible.module_utils.plumbline.model import pull as manifest_pull
 
@@ -258,10 +259,10 @@ class Sync:
         with open(listed, "w", encoding="utf-8") as text:
             text.write("".join(name + "\n" for name in wanted))
         with open(known, "w", encoding="utf-8") as text:
-            text.write(manifest_pull.known_hosts_text(args["source_host"], args["source_port"], args["host_keys"]))
+            text.write(ssh.known_hosts_text(args["source_host"], args["source_port"], args["host_keys"]))
         command = manifest_pull.rsync_command(
             args["source_user"], args["source_host"], args["source_path"], self.path, listed,
-            manifest_pull.ssh_command(args["source_port"], args["identity_file"], known),
+            ssh.command(args["source_port"], args["identity_file"], known),
         )  # fmt: skip
         self.measurement.command = shlex.join(command)
         started = time.monotonic()

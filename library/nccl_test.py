@@ -9,12 +9,14 @@ short_description: Measure a collective with nccl-tests and prove its transport
 description:
   - Runs C(all_reduce_perf) or C(sendrecv_perf) of nccl-tests over a sweep of message sizes, the model's own messages and a
     point with many cycles, and returns a fact of kind C(collective) named C(nccl_tests.OP.SCOPE).
-  - Across nodes through C(mpirun), which this node starts; it needs ssh to the others without a password. Within a node through
-    C(mpirun) too where there is one, else one process drives all GPUs (C(-g N)).
+  - Across nodes through C(mpirun), which this node starts; it needs ssh to the others without a password, by O(ssh_config) or as the
+    user has it. Within a node through C(mpirun) too where there is one, else one process drives all GPUs (C(-g N)).
   - Wrong results fail. C(Avg bus bandwidth) is never judged - it averages all sizes and both placements.
   - NCCL's log of the same run says which transport was used. Where InfiniBand is expected, C(NCCL_NET=IB) makes a fallback an error.
   - The GPU clocks of this node are sampled meanwhile, as M(collective_torch) samples them, into C(context.clocks).
   - Times are means, as nccl-tests print them, and are named so; with O(per_iteration) there are medians too.
+  - With O(graph_launches) small messages are measured in a CUDA graph as well (C(-G)), which is how decoding launches NCCL. That comes
+    last, and the plain numbers stand whatever becomes of it.
 options:
   op:
     description: What to measure.
@@ -53,6 +55,13 @@ options:
     default: auto
   mpirun:
     description: Path of mpirun; by default the first on E(PATH), then where HPC-X and other Open MPI builds put it.
+    type: path
+  ssh_config:
+    description:
+      - An ssh_config(5) by which C(mpirun) reaches the other nodes, as M(ssh_key) makes it for one run; by default the user's own set-up.
+      - Its folder, with the private key, is removed at the end, however the run ends, so that no key is left where the controller is gone.
+      - It goes into the environment, as C(plm_rsh_agent) of Open MPI 4 and HPC-X and C(plm_ssh_agent) of Open MPI 5, with the tree of
+        daemons off. O(mca) overrides it.
     type: path
   min_bytes:
     description: Smallest message of the sweep.
@@ -103,6 +112,14 @@ options:
     description: Time each operation by itself (C(-I 1), nccl-tests 2.19.2 and newer); it adds events between them.
     type: bool
     default: false
+  graph_launches:
+    description: Launches of a CUDA graph of O(iterations) operations (C(-G)), for small messages besides the plain runs; 0 for none.
+    type: int
+    default: 0
+  graph_max_bytes:
+    description: Largest message that is measured in a graph; decoding sends less.
+    type: int
+    default: 1048576
   test_options:
     description: More options of the test, or others, such as C({-R 1}); one without a value is left out.
     type: dict
@@ -222,11 +239,12 @@ from ansible.module_utils.plumbline.core.scrub import scrub_environment, scrub_t
 from ansible.module_utils.plumbline.fabric import collective, transport
 from ansible.module_utils.plumbline.fabric import sizes as collective_size
 from ansible.module_utils.plumbline.fabric.nccl import command as nccl_command
+from ansible.module_utils.plumbline.fabric.nccl import graph as nccl_graph
 from ansible.module_utils.plumbline.fabric.nccl import judge as nccl_judge
 from ansible.module_utils.plumbline.fabric.nccl import output as nccl_output
 from ansible.module_utils.plumbline.fabric.nccl import ready as nccl_ready
 from ansible.module_utils.plumbline.fabric.nccl import run as nccl_run
-from ansible.module_utils.plumbline.machine import net
+from ansible.module_utils.plumbline.machine import net, ssh
 
 
 def wrong_argument(args):
@@ -238,6 +256,8 @@ def wrong_argument(args):
         return "launcher=none runs on one node: across nodes nccl-tests need mpirun"
     if args["ranks_per_node"] < 0:
         return "ranks_per_node must be 0 (all GPUs) or more, got %d" % args["ranks_per_node"]
+    if args["graph_launches"] < 0:
+        return "graph_launches must be 0 (none) or more, got %d" % args["graph_launches"]
     for key in ("iterations", "point_cycles"):
         if args[key] < 1:
             return "%s must be at least 1, got %d" % (key, args[key])
@@ -266,6 +286,8 @@ def plan_of(args):
     plan = {
         "sizes": sizes, "factor": args["factor"], "extra": extra, "point_bytes": args["point_bytes"], "cycles": args["point_cycles"],
         "iterations": args["iterations"], "warmup": args["warmup"], "check": args["check"], "per_iteration": args["per_iteration"],
+        # A negative control shows what a fallback costs, and no more.
+        "graph_launches": 0 if args["force_socket"] else args["graph_launches"], "graph_max_bytes": args["graph_max_bytes"],
     }  # fmt: skip
     return plan, messages
 
@@ -344,18 +366,18 @@ def keep(args, name, run, text, document):
 
 
 def execute(args, ready, runs, env, folder, measurement):
-    """Run one after the other until one fails; return ``([(run, result)], everything printed)``."""
+    """Run one after the other until one fails; return ``([(run, result)], everything printed, why no run in a graph ended well)``."""
     deadline = time.monotonic() + args["timeout_s"]
     whole_env = dict(ready["base"], **(env if ready["launcher"] == "none" else {}))
-    results, log = [], []
+    results, log, graph_ended = [], [], None
     for run in runs:
         argv = argv_of(args, ready, run, env, folder)
         if measurement.command is None:
-            shown = shlex.join(argv)
-            if ready["launcher"] == "none":
-                shown = " ".join("%s=%s" % (key, shlex.quote(value)) for key, value in sorted(env.items())) + " " + shown
-            measurement.command = scrub_text(shown)
-        status, took_s, text = nccl_run.run(argv, whole_env, folder, deadline - time.monotonic())
+            before = env if ready["launcher"] == "none" else ready["agent"]
+            words = ["%s=%s" % (key, shlex.quote(value)) for key, value in sorted(before.items())] + [shlex.join(argv)]
+            measurement.command = scrub_text(" ".join(words))
+        left = deadline - time.monotonic()
+        status, took_s, text = nccl_run.run(argv, whole_env, folder, min(left, nccl_graph.LIMIT_S) if run.get("graph") else left)
         document, problem = nccl_run.document(text, run["json"], folder)
         result = nccl_output.combined(text, document)
         if problem and status == 0:
@@ -365,13 +387,17 @@ def execute(args, ready, runs, env, folder, measurement):
         keep(args, measurement.name, run, text, document)
         if status != 0:
             ended = "was not done after %.0f s" % took_s if status is None else "ended with status %d after %.0f s" % (status, took_s)
+            seen = "the run of %s %s: %s" % (run["what"], ended, nccl_run.cause(text))
+            if run.get("graph"):
+                graph_ended = seen
+                break
             measurement.add(
-                "collective.run", "failed", "the run of %s %s: %s" % (run["what"], ended, nccl_run.cause(text)),
+                "collective.run", "failed", seen,
                 "every run ends with status 0 within %d s" % args["timeout_s"],
                 "run the fact's command on this node to see everything it says; fabric_baseline_nccl_timeout_s gives it more time",
             )  # fmt: skip
             break
-    return results, "\n".join(log)
+    return results, "\n".join(log), graph_ended
 
 
 class Runs(NamedTuple):
@@ -382,17 +408,19 @@ class Runs(NamedTuple):
     counters: dict  # bytes that each port and interface sent meanwhile
     interface: str | None  # the Ethernet one among them
     window: clocks_window.Window  # of this node's GPU clocks
+    graph_ended: str | None  # why a run in a CUDA graph did not end well
 
 
 def run_all(args, measurement, ready, env, plan, folder):
     """Run everything between two readings of the ports' counters, with the clocks watched; return the :class:`Runs`."""
     interface = interface_of(args)
     runs = nccl_command.runs(plan, "J" in ready["options"])
+    runs = [run for run in runs if not run.get("graph") or nccl_graph.OPTION in ready["options"]]
     before = transport.snapshot(interface)
     window = clocks_window.watch(args["clock_window"], nodes=len(args["addresses"]))
     with window:
-        results, log = execute(args, ready, runs, env, folder, measurement)
-    return Runs(results, log, difference(before, transport.snapshot(interface)), interface, window)
+        results, log, graph_ended = execute(args, ready, runs, env, folder, measurement)
+    return Runs(results, log, difference(before, transport.snapshot(interface)), interface, window, graph_ended)
 
 
 def fill(measurement, ranks, nodes, messages, done):
@@ -431,9 +459,12 @@ def measure(args, measurement, ready, folder):
         transport=transport.summary(found, done.counters, expected),
     )
     done.window.attach(measurement)
-    nccl_judge.judge_completeness(measurement, done.results)
-    nccl_judge.judge_values(measurement, op, done.results)
-    nccl_judge.judge_devices(measurement, done.results, ranks, nodes)
+    plain, in_graph = nccl_graph.split(done.results)
+    nccl_judge.judge_completeness(measurement, plain)
+    nccl_judge.judge_values(measurement, op, plain + nccl_graph.whole(in_graph))
+    nccl_judge.judge_devices(measurement, plain, ranks, nodes)
+    place = nccl_judge.placement_of(op, ranks)
+    nccl_graph.judge(measurement, ready["options"], nccl_graph.runs(plan), place, in_graph, done.graph_ended)
     transport.judge(measurement, found, expected, nodes, ranks)
     expected_bytes = measurement.context["expected_bytes"]
     transport.judge_counters(measurement, done.counters, done.interface, expected_bytes, expected.get("across"))
@@ -454,6 +485,7 @@ def argument_spec():
         "folder": {"type": "path", "default": "/opt/nccl-tests/build"},
         "launcher": {"type": "str", "choices": ["auto", "mpirun", "none"], "default": "auto"},
         "mpirun": {"type": "path"},
+        "ssh_config": {"type": "path"},
         "min_bytes": {"type": "int", "default": 8},
         "max_bytes": {"type": "int", "default": 17179869184},
         "factor": {"type": "int", "default": 2},
@@ -466,6 +498,8 @@ def argument_spec():
         "warmup": {"type": "int", "default": 5},
         "check": {"type": "int", "default": 1},
         "per_iteration": {"type": "bool", "default": False},
+        "graph_launches": {"type": "int", "default": 0},
+        "graph_max_bytes": {"type": "int", "default": 1048576},
         "test_options": {"type": "dict", "default": {}},
         "env": {"type": "dict", "default": {}},
         "mca": {"type": "dict", "default": {}},
@@ -511,7 +545,11 @@ def main():
         "op": args["op"], "scope": args["scope"], "backend": "nccl", "tool": "nccl-tests", "addresses": args["addresses"],
         "control": "forced socket" if args["force_socket"] else None,
     }  # fmt: skip
-    changed = work(module, measurement)
+    try:
+        changed = work(module, measurement)
+    finally:
+        if args["ssh_config"] and not module.check_mode:
+            ssh.forget(args["ssh_config"])
     module.exit_json(changed=changed, **measurement.result())
 
 

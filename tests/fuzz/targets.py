@@ -77,6 +77,11 @@ def _xml_end(text):
     return None if place < 0 else place + len("</nvidia_smi_log>")
 
 
+def _dcgm_end(text):
+    place = text.rstrip().rfind("}")
+    return None if place < 0 else place + 1
+
+
 def _links_end(text):
     # All GPUs and links of the node, as its XML names them: the last line of a link must be there.
     last = list(re.finditer(r"^\s*Link \d+: *\S.*$", text, re.M))
@@ -85,6 +90,7 @@ def _links_end(text):
 
 ENDS = {
     ("nccl", "output"): _nccl_end,
+    ("dcgm", "json"): _dcgm_end,
     ("nhc", "log"): _nhc_end,
     ("perftest", "output"): _perftest_end,
     ("gpu", "xml"): _xml_end,
@@ -332,7 +338,7 @@ class Config(Documents):
 
 
 KINDS = (
-    _simple("clocks", NvidiaError), Kmsg, _simple("perftest"), _simple("transport"),
+    _simple("clocks", NvidiaError), Kmsg, _simple("dcgm"), _simple("perftest"), _simple("transport"), _simple("topo"),
     Bench, Cause, Config, Gpu, Ib, Journal, Metrics, Nccl, Nhc, Pairs, Startup,
 )  # fmt: skip
 TARGETS = {target.kind: target for target in KINDS}

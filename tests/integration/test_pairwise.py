@@ -104,6 +104,8 @@ def test_no_infiniband_is_said_and_not_passed(run):
     for node in [*OTHERS, SLOW]:
         fact = run.fact(node, "link", "ib")
         assert fact["status"] == "skipped" and fact["reasons"][0]["seen"] == "no InfiniBand"
+        counted = run.fact(node, "link", "ib_counters")
+        assert counted["status"] == "skipped" and counted["reasons"][0]["threshold"] == "no InfiniBand on this SKU"
 
 
 def test_the_links_facts_are_valid(run):
@@ -118,4 +120,4 @@ def test_the_links_facts_are_valid(run):
         if kind == "link":
             jsonschema.Draft202012Validator(schemas["link.schema.json"], registry=registry).validate(fact)
             checked += 1
-    assert checked == 6 + 4 + 4
+    assert checked == 6 + 4 + 4 + 4  # pairs, verdicts on nodes, ports, and the counters of ports

@@ -105,6 +105,18 @@ def test_fabric_is_swept_within_and_across(site):
         assert all(row["busbw_gbps"] > 0 and row["time_us"]["median"] > 0 for row in fact["measured"]["sweep"])
 
 
+def test_the_serving_runtimes_own_all_reduce_is_measured_as_the_layouts_use_it(site):
+    fact = site.fact("labt1", "collective", "serving_all_reduce")
+    assert fact["status"] == "healthy", fact["reasons"]
+    results = {(item["tp"], item["nodes"], item["batch"]): item for item in fact["measured"]["results"]}
+    assert set(results) == {(2, nodes, batch) for nodes in (1, 2) for batch in (1, 16)}
+    # Shared memory within a node, as vLLM serves on CPU, and Gloo across; no CUDA, so no graph, and it says so.
+    assert {item["path"] for key, item in results.items() if key[1] == 1} == {"shm"}
+    assert {item["path"] for key, item in results.items() if key[1] == 2} == {"gloo"}
+    assert {item["method"] for item in results.values()} == {"eager"} and not [item for item in results.values() if item["wrong"]]
+    assert {item["message_bytes"] for item in results.values()} == {256, 4096}
+
+
 def test_model_is_verified_on_every_node(site, lab):
     hashes = {site.fact(node, "model", "tiny_qwen2")["context"]["manifest_sha256"] for node in lab.names}
     assert len(hashes) == 1

@@ -10,7 +10,7 @@ import re
 
 from ansible.module_utils.plumbline.health import expect as health_expect
 from ansible.module_utils.plumbline.health.checks import nhc as nhc_check
-from ansible.module_utils.plumbline.health.evidence import azure, devices, gpu_direct, image, infiniband, nhc_log, nvlink
+from ansible.module_utils.plumbline.health.evidence import azure, devices, gpu_direct, image, infiniband, nhc_log, nvlink, topology
 from ansible.module_utils.plumbline.health.evidence.kernel_log import as_evidence
 from ansible.module_utils.plumbline.health.verdict import assess
 from ansible.module_utils.plumbline.machine import nvidia
@@ -25,6 +25,7 @@ H200 = health_expect.expectations(SKUS["Standard_ND96isr_H200_v5"])
 LOG = (COMPOSED / "nhc.nd96isr_h100_v5.log").read_text()
 NVLINK_S = (COMPOSED / "nvidia-smi.nvlink_s.h100.txt").read_text()
 NVLINK_E = (COMPOSED / "nvidia-smi.nvlink_e.h100.txt").read_text()
+TOPO = (COMPOSED / "nvidia-smi.topo_m.nd96isr_h100_v5.txt").read_text()
 XML = (CAPTURES / "h200" / "nvidia-smi.q.xml").read_text()
 ADDRESSES = [domain + ":00:00.0" for domain in H100["gpu_pci_domains"]]
 GIB = 1 << 30
@@ -52,6 +53,11 @@ def write(root, path, text):
     place.write_text(text + "\n")
 
 
+def pci_device(root, address, numa_node):
+    """Write the NUMA node of one device on the PCI bus."""
+    write(root, "sys/bus/pci/devices/%s/numa_node" % address, str(numa_node))
+
+
 def sysfs(root):
     """Write the sysfs of eight InfiniBand ports, the interfaces and the disks of an ND H100 v5."""
     for number in range(8):
@@ -62,8 +68,13 @@ def sysfs(root):
         write(root, base + "/ports/1/link_layer", "InfiniBand")
         write(root, base + "/ports/1/counters/link_downed", "0")
         write(root, base + "/fw_ver", "28.39.3004")
+        pci_device(root, "%04x:00:00.0" % (0x101 + number), number // 4)
+        (root / base / "device").symlink_to(root / "sys/bus/pci/devices" / ("%04x:00:00.0" % (0x101 + number)))
         (root / base / "device/net" / ("ib%d" % number)).mkdir(parents=True)
         write(root, "sys/class/net/ib%d/carrier_changes" % number, "2")
+    for number, address in enumerate(ADDRESSES):
+        pci_device(root, address, number // 4)
+    write(root, "sys/devices/system/node/online", "0-1")
     (root / "sys/module/nvidia_peermem").mkdir(parents=True)
     write(root, "proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build")
     write(root, "proc/sys/kernel/osrelease", "5.15.0-1074-azure")
@@ -121,6 +132,7 @@ def bare(path="/", place="/"):
         "ib": [],
         "devices": {"interfaces": ["eth0", "lo"], "nvme": []},
         "gpu_direct": {"modules": [], "driver": None, "kernel": "5.15.0-1074-azure", "dma_buf": None},
+        "topology": {"numa_nodes": [0], "gpus": {}, "adapters": {}, "matrix": None, "said": None},
         "pci_acs": {"bridges": 0, "redirecting": [], "unreadable": []},
         "host_settings": {
             "virtual": True, "memory_lock": {"limit_bytes": 8 << 20, "lifted": False}, "huge_pages": "madvise", "governors": [],
@@ -133,7 +145,7 @@ def bare(path="/", place="/"):
     }  # fmt: skip
 
 
-def node(root, xml=None, nvlink_s=NVLINK_S, nvlink_e=NVLINK_E, kernel=(), log=LOG, pci=tuple(ADDRESSES)):
+def node(root, xml=None, nvlink_s=NVLINK_S, nvlink_e=NVLINK_E, kernel=(), log=LOG, pci=tuple(ADDRESSES), topo=TOPO):
     """Return the evidence of an ND H100 v5; ``root`` holds what :func:`sysfs` wrote."""
     return dict(
         bare(),
@@ -147,6 +159,7 @@ def node(root, xml=None, nvlink_s=NVLINK_S, nvlink_e=NVLINK_E, kernel=(), log=LO
         ib=infiniband.collect(str(root)),
         devices=devices.devices(str(root)),
         gpu_direct=gpu_direct.gpu_direct(str(root)),
+        topology=dict(topology.collect(None, pci, root=str(root)), matrix=topology.parse(topo), said="no whole matrix"),
         host_settings={"virtual": True, "memory_lock": {"limit_bytes": None, "lifted": True}, "huge_pages": "madvise", "governors": []},
         image={
             "versions": {"path": image.VERSIONS, "error": None, "image": "22.04.2026051201", "components": {"NCCL": "2.28.9-1"}},

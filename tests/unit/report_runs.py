@@ -169,6 +169,34 @@ def collective(op, scope, base_us, peak_gbps):
     return fact("collective", f"{op}.{scope}", measured=measured, context=context, reasons=reasons, minute=10)
 
 
+def serving_all_reduce(*results, status="healthy"):
+    """Return the fact of the serving runtime's own all-reduce; a result is ``(tp, nodes, bytes, median, minimum, p90)``, times in µs."""
+    rows = [
+        {
+            "tp": tp,
+            "nodes": nodes,
+            "batch": 1,
+            "message_bytes": size,
+            "dtype": "bfloat16",
+            "time_us": median,
+            "spread_us": {"min": low, "median": median, "p90": high, "max": high},
+            "method": "cuda_graph",
+            "path": "nccl" if nodes > 1 else "custom",
+            "eager_time_us": 60.0,
+            "eager_path": "custom",
+            "operations_per_sample": 4000,
+            "layouts": ["tp2_across" if nodes > 1 else "tp2_within"],
+            "wrong": 0,
+        }
+        for tp, nodes, size, median, low, high in results
+    ]
+    made = collective("serving", "within", 1.0, 1.0)
+    made.update(name="serving_all_reduce", status=status)
+    made["measured"] = {"ranks": max(row["tp"] for row in rows), "nodes": max(row["nodes"] for row in rows), "results": rows}
+    made["context"].update(op="serving_all_reduce", tool="vllm")
+    return made
+
+
 def whole_run():
     """Return ``{relative path: content}`` of a run in which everything passed."""
     files = {

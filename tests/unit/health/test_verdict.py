@@ -11,6 +11,7 @@ from health_nodes import GIB, bare, kernel_log
 
 EXPECT = {
     "cpu_count": 96,
+    "numa_node_count": 1,
     "load_per_cpu_max": 0.5,
     "memory_total_min_bytes": 1800 * GIB,
     "memory_available_min_bytes": 1600 * GIB,
@@ -60,7 +61,7 @@ def test_good_node_is_healthy_and_every_check_says_so():
     reasons = assess(GOOD, EXPECT)
     assert all(item["seen"] and item["threshold"] for item in reasons if item["status"] == "healthy")
     checks = {item["check"].split(".")[0] for item in reasons}
-    assert checks == {"gpu", "ib", "pci", "cpu", "memory", "processes", "image", "disk", "nic", "clock", "kernel_log", "nhc"}
+    assert checks == {"gpu", "ib", "pci", "numa", "cpu", "memory", "processes", "image", "disk", "nic", "clock", "kernel_log", "nhc"}
     assert {item["status"] for item in reasons if item["check"] in NOT_HERE} == {"skipped"}
 
 

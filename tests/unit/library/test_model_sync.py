@@ -1,11 +1,10 @@
-"""Copying a model: rsync's and ssh's command lines and failures, sshd's host keys."""
+"""Copying a model: rsync's command lines and failures."""
 
 import time
 
 import model_sync
 import pytest
 from ansible.module_utils.plumbline.core.processes import is_running
-from ansible.module_utils.plumbline.model import keys as manifest_keys
 from ansible.module_utils.plumbline.model import pull as manifest_pull
 
 # rsync 3.2.7, --no-human-readable --stats
@@ -47,62 +46,6 @@ def test_explain(status, stderr, check, remedy):
     assert found == check
     assert "10.0.0.1:/m" in seen
     assert remedy in what
-
-
-def test_known_hosts_text_takes_the_port_and_drops_comments():
-    assert manifest_pull.known_hosts_text("h", 22, ["ssh-ed25519 AAA root@h"]) == "h ssh-ed25519 AAA\n"
-    assert manifest_pull.known_hosts_text("h", 2222, ["ssh-ed25519 AAA"]) == "[h]:2222 ssh-ed25519 AAA\n"
-
-
-def test_ssh_trusts_only_what_it_was_given():
-    command = manifest_pull.ssh_command(2222, "/k", "/known")
-    for option in (
-        "-i /k",
-        "-p 2222",
-        "StrictHostKeyChecking=yes",
-        "UserKnownHostsFile=/known",
-        "GlobalKnownHostsFile=/dev/null",
-        "-F none",
-    ):
-        assert option in command
-
-
-@pytest.mark.parametrize(
-    ("cmdline", "expected"),
-    [
-        (
-            "sshd: /usr/sbin/sshd -D -e -f /etc/ssh/lab_sshd_config [listener] 0 of 200-400 startups\0",
-            ("/usr/sbin/sshd", ["-f", "/etc/ssh/lab_sshd_config"]),
-        ),
-        ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups\0\0\0", ("/usr/sbin/sshd", [])),
-        ("/usr/sbin/sshd\0-D\0-h\0/k1\0-oPort=2222\0", ("/usr/sbin/sshd", ["-h", "/k1", "-oPort=2222"])),
-        ("sshd: root@notty\0", None),
-        ("sshd: root [priv]\0", None),
-        ("/usr/bin/python3\0sshd\0", None),
-        ("", None),
-    ],
-)
-def test_listener_options(cmdline, expected):
-    assert manifest_keys.listener_options(cmdline) == expected
-
-
-def test_listeners_skips_what_is_no_process(tmp_path):
-    for name, cmdline in (("7", "/usr/sbin/sshd\0-D\0"), ("8", "/usr/sbin/sshd\0-D\0"), ("9", "bash\0"), ("self", "/usr/sbin/sshd\0")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "cmdline").write_text(cmdline)
-    (tmp_path / "10").mkdir()
-    assert manifest_keys.listeners(str(tmp_path)) == [("/usr/sbin/sshd", [])]
-
-
-def test_host_key_paths():
-    out = "port 22\nhostkey /etc/ssh/lab_hostkey\nhostkeyagent none\nhostkey /etc/ssh/b\n"
-    assert manifest_keys.host_key_paths(out) == ["/etc/ssh/lab_hostkey", "/etc/ssh/b"]
-
-
-def test_public_key():
-    assert manifest_keys.public_key("ssh-ed25519 AAAA root@lab1\n") == "ssh-ed25519 AAAA"
-    assert manifest_keys.public_key("ecdsa-sha2-nistp256 BBBB") == "ecdsa-sha2-nistp256 BBBB"
-    assert manifest_keys.public_key("-----BEGIN OPENSSH PRIVATE KEY-----") is None
 
 
 def test_transfer_that_takes_too_long_is_ended_with_its_children():

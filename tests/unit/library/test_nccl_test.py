@@ -10,6 +10,7 @@ import json
 import pytest
 from ansible.module_utils.plumbline.clocks import window as clocks_window
 from ansible.module_utils.plumbline.fabric import transport
+from ansible.module_utils.plumbline.fabric.nccl import command as nccl_command
 from ansible.module_utils.plumbline.fabric.nccl import run as nccl_run
 from ansible.module_utils.testing import patch_module_args
 from clocks_mock import MockGpus
@@ -32,7 +33,8 @@ mood = json.loads((here / "mood.json").read_text())
 with open(here / "calls", "a") as calls:
     calls.write(json.dumps({"argv": sys.argv[1:], "env": dict(os.environ)}) + "\n")
 if "-h" in sys.argv:
-    print("USAGE: all_reduce_perf \n\t[-N,--run_cycles <n>] \n\t" + ("[-J,--output_file <file>] \n\t" if mood.get("json", True) else ""))
+    print("USAGE: all_reduce_perf \n\t[-N,--run_cycles <n>] \n\t[-G,--cudagraph <num graph launches>] \n\t"
+          + ("[-J,--output_file <file>] \n\t" if mood.get("json", True) else ""))
     sys.exit(0)
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 ranks, hosts = mood.get("ranks", 1), mood.get("hosts", ["vm"])
@@ -43,23 +45,24 @@ if "-J" in options:
     print("# Writing JSON output to " + path)
 print("# nccl-tests version 2.19.6 nccl-headers=22809 nccl-library=22809")
 print("# Collective test starting: all_reduce_perf")
-print("# nThread 1 nGpus 1 minBytes %s maxBytes %s step: 2(factor) warmup iters: 5 iters: %s agg iters: 1 validation: 1 graph: 0 unalign: 0"
-      % (options["-b"], options["-e"], options["-n"]))
+print("# nThread 1 nGpus 1 minBytes %s maxBytes %s step: 2(factor) warmup iters: 5 iters: %s agg iters: 1 validation: 1 "
+      "graph: %s unalign: 0"
+      % (options["-b"], options["-e"], options["-n"], 0 if mood.get("ignores_graph") else options.get("-G", 0)))
 print("# Using devices")
 for rank in range(ranks):
     host = hosts[rank * len(hosts) // ranks]
     print("#  Rank %2d Group  0 Pid %6d on %10s device %2d [0000:00:06] NVIDIA H200" % (rank, 100 + rank, host, rank))
 print((here / "log.txt").read_text(), end="")
-if mood.get("fails") == options["-b"] or mood.get("fails") == "always":
+if mood.get("fails") == options["-b"] or mood.get("fails") == "always" or ("-G" in options and mood.get("fails") == "graph"):
     print("vm:1:1 [0] plugin/net.cc:349 NCCL WARN Failed to initialize any NET plugin")
     print("vm: Test NCCL failure common.cu:1594 'invalid usage'")
     sys.exit(3)
 size, last, rows = int(options["-b"]), int(options["-e"]), []
 while size <= last:
     for _cycle in range(int(options.get("-N", 1))):
-        time = 10 + size / 2000
+        time = (4 if "-G" in options else 10) + size / 2000
         speed = size / time / 1000
-        wrong = mood.get("wrong", 0)
+        wrong = mood.get("wrong_in_graph" if "-G" in options else "wrong", 0)
         print("%12d  %12d  %8s  %6s  %6d  %7.2f  %6.2f  %6.2f  %6g  %7.2f  %6.2f  %6.2f  %6g"
               % (size, size // 4, "float", "sum", -1, time, speed, speed, wrong, time, speed, speed, 0))
         rows.append({"size": size, "count": size // 4, "type": "float", "redop": "sum", "root": "    -1",
@@ -71,7 +74,8 @@ if "-J" in options:
     devices = [{"rank": rank, "group": 0, "hostname": hosts[rank * len(hosts) // ranks], "device": rank, "device_info": "NVIDIA H200"}
                for rank in range(ranks)]
     json.dump({"version": 3, "args": sys.argv, "env": ["%s=%s" % item for item in os.environ.items()], "nccl_version": 22809,
-               "config": {"iterations": int(options["-n"]), "validation": 1, "devices": devices}, "results": rows,
+               "config": {"iterations": int(options["-n"]), "validation": 1, "devices": devices,
+                          "graph": 0 if mood.get("ignores_graph") else int(options.get("-G", 0))}, "results": rows,
                "out_of_bounds": {"count": 0, "okay": "true"}, "average_bus_bandwidth": {"bandwidth": 0.0, "okay": "unchecked"},
                "errors": [""]}, open(path, "w"))
 """
@@ -195,6 +199,73 @@ def test_wrong_results_fail(capsys, mocks):
     assert status(fact, "collective.values") == "failed" and fact["status"] == "failed"
 
 
+def reason_of(fact, check):
+    return next((item for item in fact["reasons"] if item["check"] == check), None)
+
+
+@pytest.mark.parametrize("json_written", [True, False])
+def test_small_messages_in_a_graph_stand_beside_the_plain_ones(capsys, mocks, json_written):
+    fact = run(capsys, mocks, {"json": json_written}, hidden_size=8192, prompt_tokens=[57], graph_launches=20, graph_max_bytes=65536,
+               iterations=50, per_iteration=False)  # fmt: skip
+    assert fact["status"] == "healthy", fact["reasons"]
+    rows = {row["size_bytes"]: row for row in fact["measured"]["sweep"]}
+    assert rows[16384]["graph_time_us"] == {"mean": pytest.approx(4 + 8.192, abs=0.01)}
+    assert rows[16384]["time_us"]["mean"] == pytest.approx(10 + 8.192, abs=0.01), "the plain number is as it was"
+    assert rows[16384]["graph_operations_per_sample"] == 1000
+    assert "graph_time_us" in rows[65536] and "graph_time_us" not in rows[131072] and "graph_time_us" not in rows[933888]
+    assert fact["measured"]["graph"]["option"] == "-G 20"
+    assert fact["measured"]["latency_8b_graph_mean_us"] == pytest.approx(4, abs=0.01)
+    last = json.loads((mocks / "calls").read_text().splitlines()[-1])["argv"]
+    assert last[last.index("-G") + 1] == "20" and last[last.index("-e") + 1] == "65536" and "-I" not in last
+
+
+def test_the_models_message_off_the_grid_is_measured_in_a_graph_by_a_run_of_its_own(capsys, mocks):
+    fact = run(capsys, mocks, hidden_size=5120, graph_launches=20)
+    row = next(row for row in fact["measured"]["sweep"] if row["size_bytes"] == 10240)
+    assert row["graph_time_us"]["mean"] == pytest.approx(4 + 5.12, abs=0.01) and fact["status"] == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("mood", "expected", "words"),
+    [
+        ({"fails": "graph"}, "degraded", "ended with status 3"),
+        ({"ignores_graph": True}, "skipped", "do not say that they took -G"),
+    ],
+)
+def test_a_graph_that_cannot_be_costs_no_plain_number(capsys, mocks, mood, expected, words):
+    fact = run(capsys, mocks, mood, graph_launches=20)
+    reason = reason_of(fact, "collective.graph")
+    assert reason["status"] == expected and words in reason["seen"] and "plain numbers stand" in reason["seen"]
+    assert fact["status"] in ("healthy", "degraded") and len(fact["measured"]["sweep"]) == 18
+    assert not [row for row in fact["measured"]["sweep"] if "graph_time_us" in row] and "graph" not in fact["measured"]
+
+
+def test_a_build_without_graphs_is_not_asked_for_one(capsys, mocks):
+    program = mocks / "all_reduce_perf"
+    program.write_text(program.read_text().replace("[-G,--cudagraph <num graph launches>]", ""))
+    fact = run(capsys, mocks, graph_launches=20)
+    assert reason_of(fact, "collective.graph")["status"] == "skipped" and fact["status"] == "healthy"
+    assert "-G" not in (mocks / "calls").read_text()
+
+
+def test_wrong_values_in_a_graph_fail(capsys, mocks):
+    fact = run(capsys, mocks, {"wrong_in_graph": 3}, graph_launches=20)
+    assert status(fact, "collective.values") == "failed" and fact["status"] == "failed"
+
+
+def test_where_a_plain_run_failed_nothing_is_said_of_graphs(capsys, mocks):
+    fact = run(capsys, mocks, {"fails": "always"}, graph_launches=20)
+    assert fact["status"] == "failed" and reason_of(fact, "collective.graph") is None
+
+
+def test_graphs_through_mpirun(capsys, two_nodes):
+    fact = across(capsys, two_nodes, graph_launches=20)
+    assert fact["status"] == "healthy", fact["reasons"]
+    assert fact["measured"]["sweep"][0]["graph_time_us"] and "-G 20" in " ".join(
+        json.loads((two_nodes / "mpirun.json").read_text())["argv"]
+    )
+
+
 def across(capsys, mocks, mood=None, **arguments):
     return run(
         capsys, mocks, {"ranks": 16, "hosts": ["vmssE6JHE7", "vmssAYZGM2"], **(mood or {})}, scope="across", launcher="mpirun",
@@ -253,6 +324,56 @@ def test_a_node_that_ssh_does_not_reach_is_named(capsys, two_nodes, monkeypatch)
     fact = across(capsys, two_nodes)
     assert status(fact, "collective.ssh") == "failed" and "127.0.0.2: Permission denied" in fact["reasons"][0]["seen"]
     assert not (two_nodes / "mpirun.json").exists()
+
+
+@pytest.fixture
+def own_key(tmp_path):
+    """The configuration of a key made for one run, in a folder as ssh_key makes it."""
+    folder = tmp_path / "run-1"
+    folder.mkdir()
+    for name, text in (("config", "Host *\n"), ("id_ed25519", "PRIVATE"), ("until", "99999999999\n")):
+        (folder / name).write_text(text)
+    return folder / "config"
+
+
+def test_mpirun_is_told_its_own_key_and_the_key_goes_with_the_measurement(capsys, two_nodes, own_key, monkeypatch):
+    asked = []
+    monkeypatch.setattr(nccl_run, "reaches", lambda address, env: asked.append(nccl_command.ssh_argv(env)))
+    fact = across(capsys, two_nodes, ssh_config=str(own_key))
+    assert fact["status"] == "healthy", fact["reasons"]
+    env = [json.loads(line)["env"] for line in (two_nodes / "calls").read_text().splitlines()][-1]
+    agent = f"ssh -F {own_key}"
+    assert (env["OMPI_MCA_plm_rsh_agent"], env["PRTE_MCA_plm_ssh_agent"]) == (agent, agent)
+    assert (env["OMPI_MCA_plm_rsh_no_tree_spawn"], env["PRTE_MCA_plm_ssh_no_tree_spawn"]) == ("1", "1")
+    assert asked == [agent.split()] and f"OMPI_MCA_plm_rsh_agent='{agent}' " in fact["command"]
+    assert not own_key.parent.exists()
+
+
+def test_without_a_key_of_its_own_mpirun_takes_the_users_ssh(capsys, two_nodes):
+    assert "plm_rsh_agent" not in across(capsys, two_nodes)["command"]
+    env = json.loads((two_nodes / "calls").read_text().splitlines()[-1])["env"]
+    assert not [name for name in env if "plm_" in name]
+    assert nccl_command.ssh_argv({"OMPI_MCA_plm_rsh_agent": "pdsh -R ssh"}) == ["ssh"] == nccl_command.ssh_argv({})
+
+
+def test_the_key_goes_when_the_measurement_fails_too(capsys, two_nodes, own_key, monkeypatch):
+    monkeypatch.setattr(nccl_run, "reaches", lambda address, env: "Host key verification failed.")
+    fact = across(capsys, two_nodes, ssh_config=str(own_key))
+    reason = next(item for item in fact["reasons"] if item["check"] == "collective.ssh")
+    assert reason["status"] == "failed" and "fabric_baseline_nccl_own_key" in reason["remedy"]
+    assert not own_key.parent.exists()
+
+
+def test_a_key_that_could_not_be_made_fails_and_no_other_key_is_tried(capsys, two_nodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(nccl_run, "reaches", lambda address, env: pytest.fail("asked by another key"))
+    fact = across(capsys, two_nodes, ssh_config=str(tmp_path / "nothing/config"))
+    assert status(fact, "collective.ssh") == "failed" and "no readable" in fact["reasons"][0]["seen"]
+    assert not (two_nodes / "mpirun.json").exists()
+
+
+def test_check_mode_leaves_the_key(capsys, two_nodes, own_key):
+    across(capsys, two_nodes, ssh_config=str(own_key), check=True)
+    assert own_key.exists()
 
 
 def test_outputs_are_kept_without_the_environment(capsys, mocks, tmp_path):

@@ -61,10 +61,11 @@ def whole_node(tmp_path):
     sysfs(root)
     (root / "smi.xml").write_text(smi_xml())
     tool = root / "mock-nvidia-smi"
-    tool.write_text(
-        '#!/bin/sh\ncase "$*" in\n"-q -x") cat %s/smi.xml;;\n"nvlink -s") cat %s;;\n"nvlink -e") cat %s;;\n*) exit 2;;\nesac\n'
-        % (root, COMPOSED / "nvidia-smi.nvlink_s.h100.txt", COMPOSED / "nvidia-smi.nvlink_e.h100.txt")
-    )
+    says = {"-q -x": root / "smi.xml", "nvlink -s": COMPOSED / "nvidia-smi.nvlink_s.h100.txt"}
+    says["nvlink -e"] = COMPOSED / "nvidia-smi.nvlink_e.h100.txt"
+    says["topo -m"] = COMPOSED / "nvidia-smi.topo_m.nd96isr_h100_v5.txt"
+    cases = "".join('"%s") cat %s;;\n' % item for item in says.items())
+    tool.write_text('#!/bin/sh\ncase "$*" in\n%s*) exit 2;;\nesac\n' % cases)
     script = root / "mock-run-health-checks.sh"
     script.write_text(
         '#!/bin/sh\nwhile [ $# -gt 0 ]; do [ "$1" = -o ] && log=$2; shift; done\ncat %s > "$log"\n' % (COMPOSED / "nhc.nd96isr_h100_v5.log")
@@ -86,7 +87,7 @@ def test_module_reads_a_whole_node_in_one_call(whole_node, capsys):
     Draft202012Validator(FACT).validate(fact)
     Draft202012Validator(SCHEMA).validate(fact)
     checks = {item["check"]: item["status"] for item in fact["reasons"]}
-    about_hardware = {name: status for name, status in checks.items() if name.split(".")[0] in ("gpu", "ib", "net", "nvme", "nhc")}
+    about_hardware = {name: status for name, status in checks.items() if name.split(".")[0] in ("gpu", "ib", "net", "nvme", "nhc", "numa")}
     assert len(about_hardware) > 30 and set(about_hardware.values()) == {"healthy"}
     assert fact["context"]["nhc"]["log"].startswith(whole_node["nhc_log_dir"]) and fact["context"]["physical_host"] == "PHYSHOST000001"
     # This machine is no ND H100 v5, and the fact says so: nobody compared the clocks, and its memory is not 1.8 TiB.

@@ -32,6 +32,7 @@ def judge(tmp_path, capsys, monkeypatch):
     answers = {"-q -x": tmp_path / "smi.xml"}
     answers["-q -x"].write_text(smi_xml())
     answers.update({"nvlink -%s" % letter: COMPOSED / ("nvidia-smi.nvlink_%s.h100.txt" % letter) for letter in "se"})
+    answers["topo -m"] = COMPOSED / "nvidia-smi.topo_m.nd96isr_h100_v5.txt"
     cases = "".join('"%s") cat %s;; ' % item for item in answers.items())
     stock_image.program(tmp_path, "nvidia-smi", '#!/bin/sh\ncase "$*" in %s*) exit 2;; esac' % cases)
 

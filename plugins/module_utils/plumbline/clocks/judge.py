@@ -25,6 +25,7 @@ from ..core.fact import reason
 from . import lock as clocks
 
 # The counters that stand for being throttled; sync_boost and the clock settings are wishes of the user.
+AT_THE_LIMIT = "; at their power limit, which a full load takes a healthy GPU to"
 HELD_DOWN = ("sw_power_cap", "sw_thermal_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "hw_slowdown")
 POWER_CAP_SHARE = 0.01
 
@@ -177,6 +178,11 @@ def _held(item, window):
     return held
 
 
+def _only_power(held):
+    """Return whether nothing but the GPU's own power limit held its clocks down."""
+    return set(held) == {"sw_power_cap"}
+
+
 def _explained(window, item, off):
     """Return whether what the driver names accounts for the samples ``off`` the target; see the module's text."""
     named = sum(1 for gpu in off if is_held(gpu))
@@ -227,6 +233,8 @@ def _judge_under_load(window, used):
     unexplained = any(
         not _explained(window, item, _off([gpu for gpu in samples[bus][1] if is_loaded(gpu)], target)) for bus, item in off.items()
     )
+    if not unexplained and window.full_load and all(_only_power(_held(item, window)) for item in off.values()):
+        return reason("clocks.sm", "healthy", "; ".join(parts) + AT_THE_LIMIT, threshold)
     status = "failed" if unexplained else "degraded"
     return reason("clocks.sm", status, "; ".join(parts), threshold, RELOCK if unexplained else COOLING % window.node)
 
@@ -234,10 +242,11 @@ def _judge_under_load(window, used):
 def _judge_throttle(window, used):
     """Say for how long which reason held clocks down."""
     threshold = "no thermal or slowdown reason; sw_power_cap below %g %% of the time under load" % (POWER_CAP_SHARE * 100)
-    parts = []
+    parts, power = [], True
     for bus, item in used.items():
         held = _held(item, window)
         if held:
+            power = power and _only_power(held)
             told = [
                 "%s %d us (%.1f %% of the time under load)" % (name, grown, 100 * grown / loaded_us(window, item))
                 if grown is not None
@@ -247,6 +256,8 @@ def _judge_throttle(window, used):
             parts.append("%s: %s" % (bus, ", ".join(told)))
     if parts:
         text = "throttled in a window of %.1f s: %s" % (window.duration_s, "; ".join(parts))
+        if window.full_load and power:
+            return reason("clocks.throttle", "healthy", text + AT_THE_LIMIT, "no thermal or slowdown reason")
         return reason("clocks.throttle", "degraded", text, threshold, COOLING % window.node)
     # hw_slowdown has no counter: without the reasons of the samples, counters alone do not prove it.
     watched = [item for item in used.values() if item["loaded_samples"]]

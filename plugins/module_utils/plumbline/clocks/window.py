@@ -57,7 +57,9 @@ def argument(interval_s=INTERVAL_S):
 class Window:
     """A context manager; see the module's text. Never raises because of a GPU, and never swallows an exception."""
 
-    def __init__(self, expected_mhz=0, interval_s=INTERVAL_S, nodes=1, nvidia_smi=None, state_dir=None):
+    def __init__(self, expected_mhz=0, interval_s=INTERVAL_S, nodes=1, nvidia_smi=None, state_dir=None, full_load=False):
+        # A load that takes a healthy GPU to its power limit: that the limit holds clocks down is told then, and no fault.
+        self.full_load = full_load
         self.interval_s = max(0.05, interval_s or INTERVAL_S)
         self.nodes = nodes or 1
         self.present = nvidia.is_present(nvidia.presence(nvidia_smi))
@@ -207,7 +209,7 @@ class Window:
         }
 
 
-def watch(argument, nodes=None):
+def watch(argument, nodes=None, full_load=False):
     """Return a :class:`Window` for a module's ``clock_window`` argument; ``nodes`` overrides the one in it."""
     given = {key: value for key, value in (argument or {}).items() if value is not None}
     if nodes is not None:
@@ -217,4 +219,4 @@ def watch(argument, nodes=None):
         # What cannot be found now does not answer the window's reader either, and is told by it.
         with contextlib.suppress(gpu_choice.WrongChoice, nvidia.NvidiaError):
             gpu_choice.look_only_at(gpus, given.get("nvidia_smi"))
-    return Window(**given)
+    return Window(full_load=full_load, **given)

@@ -76,6 +76,7 @@ def context(evidence, chosen):
         ib_firmware=sorted({port["firmware"] for port in evidence["ib"] if port["firmware"]}),
         physical_host=physical_host(evidence),
         nhc={key: evidence["nhc"].get(key) for key in ("command", "log", "conf", "script", "version", "version_from")},
+        topology=topology_context(evidence["topology"]),
         image=image_context(evidence["image"]["versions"]),
         settings=dict(evidence["host_settings"], gpu_direct=evidence["gpu_direct"]),
     )
@@ -85,6 +86,12 @@ def image_context(seen):
     """Return what the image's own list says: its version, and its components' by their names there; null where it does not tell."""
     told = seen["components"] is not None
     return {"file": seen["path"] if told else None, "version": seen["image"], "components": seen["components"]}
+
+
+def topology_context(seen):
+    """Return the NUMA nodes, and who is at which of them by PCI address; null where the kernel does not tell."""
+    at = dict(seen["gpus"], **{item["address"]: item["numa_node"] for item in seen["adapters"].values() if item["address"]})
+    return {"numa_nodes": seen["numa_nodes"], "devices": dict(sorted(at.items()))}
 
 
 def physical_host(evidence):

@@ -22,6 +22,7 @@ from .evidence import (
     pci_acs,
     services,
     system,
+    topology,
 )
 
 
@@ -39,8 +40,11 @@ def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, 
         try:
             gpu["smi"] = nvidia.query_xml(found["tool"], timeout_s)
             gpu["nvlink"] = nvlink.collect(found["tool"], timeout_s)
+            gpu["inforom"] = nvidia.inforom_checksums(found["tool"], timeout_s)
         except nvidia.NvidiaError as error:
             gpu["error"] = str(error)
+    log = kernel_log.collect(root, timeout_s)
+    _leave_out_events(log["events"], found["others"])  # one kernel log for all who share the machine
     return {
         "system": system.system(root),
         "cpu": cpu.cpu(root),
@@ -50,11 +54,12 @@ def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, 
         "nic": nic.nic(address, root),
         "kernel_clock": clock.kernel_clock(),
         "clock_skew": clock.clock_skew(clock_samples),
-        "kernel_log": kernel_log.collect(root, timeout_s),
+        "kernel_log": log,
         "gpu": gpu,
         "ib": infiniband.collect(root),
         "devices": devices.devices(root),
         "gpu_direct": gpu_direct.gpu_direct(root),
+        "topology": topology.collect(_matrix_tool(gpu, expect), found["pci"], timeout_s, root),
         "pci_acs": pci_acs.pci_acs(root),
         "host_settings": host.host(root),
         "hung": hung.hung(root),
@@ -65,21 +70,32 @@ def collect(paths, address, clock_samples, probe_disk, tool=None, timeout_s=60, 
     }
 
 
+def _matrix_tool(gpu, expect):
+    """Return the ``nvidia-smi`` that is asked for its matrix, None where the SKU says nothing of it, or the driver does not answer."""
+    asks = expect.get("gpu_nic_domains") or (expect.get("gpu_fabric") and expect.get("gpu_nvlink_count"))
+    return gpu["presence"]["tool"] if asks and gpu["smi"] else None
+
+
 def leave_out_other_gpus(evidence, bus_ids):
     """Take out of :func:`collect`'s evidence what is of GPUs that the node may not use; ``bus_ids`` are those of the ones that it may.
 
     The driver was only asked for these. What the bus has more, and what the kernel log says of it by its address, goes here.
     """
     presence = evidence["gpu"]["presence"]
-    others = {_place(address) for address in presence["pci"] if address not in bus_ids}
+    others = [address for address in presence["pci"] if address not in bus_ids]
     presence["pci"] = [address for address in presence["pci"] if address in bus_ids]
-    events = evidence["kernel_log"]["events"]
-    if not events or not others:
+    _leave_out_events(evidence["kernel_log"]["events"], others)
+
+
+def _leave_out_events(events, others):
+    """Take out of the kernel log's events what it says of the GPUs at the addresses ``others``."""
+    places = {_place(address) for address in others}
+    if not events or not places:
         return
-    events["xids"] = [xid for xid in events["xids"] if _place(kernel_devices.address(xid["place"])) not in others]
+    events["xids"] = [xid for xid in events["xids"] if _place(kernel_devices.address(xid["place"])) not in places]
     for rule in events["rules"]:
         texts = events["rules"][rule]
-        events["rules"][rule] = [text for text in texts if not rule.startswith("gpu") or _place(kernel_devices.address(text)) not in others]
+        events["rules"][rule] = [text for text in texts if not rule.startswith("gpu") or _place(kernel_devices.address(text)) not in places]
 
 
 def _place(address):

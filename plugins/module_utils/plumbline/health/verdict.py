@@ -24,12 +24,14 @@ from .checks.nhc import check_nhc
 from .checks.nic import check_nic
 from .checks.nvlink import check_nvlink
 from .checks.services import check_services
+from .checks.topology import check_topology
 
 CHECKS = (
     check_gpu,
     check_nvlink,
     check_ib,
     check_gpu_direct,
+    check_topology,
     check_devices,
     check_cpu,
     check_memory,

@@ -31,7 +31,7 @@ def parse_list(text):
 
 def parse_information(text):
     """Return the minor number in ``/proc/driver/nvidia/gpus/<address>/information``, None without one."""
-    found = re.search(r"^Device Minor:\s*(\d+)\s*$", text, re.M)
+    found = nvidia.MINOR.search(text)
     return int(found.group(1)) if found else None
 
 

@@ -73,10 +73,29 @@ def state(port):
     }
 
 
-def counter(port, name):
-    """Return a counter of the port, such as ``link_downed``; None when it cannot be read, or is no count."""
-    value = read_int(os.path.join(port.folder, "counters", name))
+def counter(port, name, folder="counters"):
+    """Return a counter of the port, such as ``link_downed``; None when it cannot be read, or is no count.
+
+    ``folder`` is ``counters`` (the port's, as IBA has them) or ``hw_counters`` (the adapter's own, by its driver).
+    """
+    value = read_int(os.path.join(port.folder, folder, name))
     return value if value is not None and value >= 0 else None
+
+
+def has_counter(port, name, folder="counters"):
+    """Return whether the driver shows a counter of this name, readable or not."""
+    return os.path.exists(os.path.join(port.folder, folder, name))
+
+
+def registration(port):
+    """Return a number that is another one when the device left and came back, None when the port is gone.
+
+    sysfs gives each folder an inode number of its own, and a driver that is loaded again registers its devices anew.
+    """
+    try:
+        return os.stat(port.folder).st_ino
+    except OSError:
+        return None
 
 
 def is_state(text, state):
@@ -93,6 +112,12 @@ def sent_bytes(port):
     return None if words is None else words * WORD_BYTES
 
 
+def received_bytes(port):
+    """Return the bytes that the port has received since its counters were reset; None when they cannot be read."""
+    words = counter(port, "port_rcv_data")
+    return None if words is None else words * WORD_BYTES
+
+
 def firmware(device, root="/"):
     """Return a device's firmware version, None when it cannot be read."""
     return read_text(os.path.join(_device(device, root), "fw_ver"))
@@ -102,6 +127,12 @@ def interface_of(device, root="/"):
     """Return the network interface of a device (``ib0``), the first one where it has several; None without one."""
     names = _names(os.path.join(_device(device, root), "device/net"))
     return names[0] if names else None
+
+
+def pci_address(device, root="/"):
+    """Return a device's PCI address, ``0101:00:00.0``; None where it has none, or it cannot be read."""
+    address = os.path.basename(os.path.realpath(os.path.join(_device(device, root), "device"))).lower()
+    return address if re.fullmatch(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", address) else None
 
 
 def numa_node(device, root="/"):

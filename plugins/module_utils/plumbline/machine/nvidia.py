@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import os
 import re
@@ -15,6 +16,8 @@ from . import nvidia_messages as messages
 NVIDIA_VENDOR = "0x10de"
 # PCI base class 03: display controller. H100 and H200 are 0x0302 (3D controller).
 DISPLAY_CLASS = "0x03"
+# A line of /proc/driver/nvidia/gpus/<address>/information.
+MINOR = re.compile(r"^Device Minor:\s*(\d+)\s*$", re.M)
 # The GPUs that this process looks at, index by UUID (``gpu_choice.look_only_at``); none is all.
 ONLY = {}
 
@@ -87,10 +90,36 @@ def pci_gpus(root="/"):
     return found
 
 
+def others(root="/"):
+    """Return the PCI addresses of GPUs that the driver has, but that this node was not given: their device file is not here.
+
+    A container or a lab node sees the whole machine's PCI bus and ``/proc``, and the device files of its own GPUs only. A GPU that is
+    lost keeps its file, and one that the driver could not start has no entry, so neither is taken for another node's. Where no GPU
+    has a file, nothing is: then the files are what is wrong.
+    """
+    given, missing = [], []
+    for path in sorted(glob.glob(os.path.join(root, "proc/driver/nvidia/gpus/*/information"))):
+        address = os.path.basename(os.path.dirname(path)).lower()
+        try:
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                minor = MINOR.search(stream.read())
+        except OSError:
+            continue  # what the driver does not tell proves nothing
+        if minor:
+            held = os.path.exists(os.path.join(root, "dev/nvidia" + minor.group(1)))
+            (given if held else missing).append(address)
+    return missing if given else []
+
+
 def presence(tool=None, root="/"):
-    """Return what speaks for a GPU here: ``{"pci": [...], "driver": bool, "tool": path or None}``."""
+    """Return what speaks for a GPU here: ``{"pci": [...], "others": [...], "driver": bool, "tool": path or None}``.
+
+    ``pci`` are the GPUs on the bus without ``others``, those that belong to another node on this machine (see :func:`others`).
+    """
+    elsewhere = others(root)
     return {
-        "pci": pci_gpus(root),
+        "pci": [address for address in pci_gpus(root) if address not in elsewhere],
+        "others": elsewhere,
         "driver": os.path.isdir(os.path.join(root, "proc/driver/nvidia")),
         "tool": find_tool(tool),
     }
@@ -144,6 +173,23 @@ def query_xml(tool, timeout_s=60, plain=True):
     if plain:
         smi["messages"] += [line for line in plain_messages(tool, timeout_s) if line not in smi["messages"]]
     return smi
+
+
+def inforom_checksums(tool, timeout_s=60):
+    """Return ``{"told": {bus id: word}, "said": None or why nothing is told}``; a word is ``valid``, ``invalid`` or ``N/A``.
+
+    Older drivers do not know the question and exit with 2 (man nvidia-smi: an invalid argument): nothing is told, and that is all right.
+    """
+    try:
+        code, stdout, stderr = run(tool, ["--query-gpu=pci.bus_id,inforom.checksum_validation", "--format=csv"], timeout_s)
+        if code == 2:
+            return {"told": {}, "said": None}
+        if code not in (0, 14):  # 14: one of them is corrupted
+            raise NvidiaError("nvidia-smi ended with %d: %s" % (code, _said(stdout, stderr)))
+        rows = parse_csv(stdout, ("pci.bus_id", "inforom.checksum_validation"))
+        return {"told": {normal_bus_id(row["pci.bus_id"]): row["inforom.checksum_validation"].strip() for row in rows}, "said": None}
+    except NvidiaError as error:
+        return {"told": {}, "said": str(error)}
 
 
 def plain_messages(tool, timeout_s=60):

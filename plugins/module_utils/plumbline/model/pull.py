@@ -3,31 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-
-
-def ssh_command(port, identity_file, known_hosts):
-    """Return the ssh command for rsync: this key, these host keys, no question asked and nothing else tried."""
-    return shlex.join(
-        [
-            "ssh", "-F", "none", "-p", str(port), "-i", identity_file,
-            "-o", "BatchMode=yes",
-            "-o", "IdentitiesOnly=yes",
-            "-o", "StrictHostKeyChecking=yes",
-            "-o", f"UserKnownHostsFile={known_hosts}",
-            "-o", "GlobalKnownHostsFile=/dev/null",
-            "-o", "UpdateHostKeys=no",
-            "-o", "ConnectTimeout=15",
-            "-o", "ServerAliveInterval=5",
-            "-o", "ServerAliveCountMax=3",
-        ]
-    )  # fmt: skip
-
-
-def known_hosts_text(host, port, keys):
-    """Return a known_hosts file for one host; a port other than 22 is written as ``[host]:port``."""
-    name = host if int(port) == 22 else f"[{host}]:{port}"
-    return "".join(f"{name} {' '.join(key.split()[:2])}\n" for key in keys)
 
 
 def rsync_command(user, host, source_path, path, list_file, remote_shell):

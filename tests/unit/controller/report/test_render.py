@@ -11,7 +11,7 @@ import pytest
 from ansible.module_utils.plumbline.controller.report import render as report_render
 from ansible.module_utils.plumbline.controller.report.format import digits, mean_and_error
 from project import H200, ROOT
-from report_runs import benchmark, collective, health, put, reason, startup, whole_run, with_sweep, write
+from report_runs import benchmark, collective, fact, health, put, reason, startup, whole_run, with_sweep, write
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)> | `code` </style> {{ 7*7 }} \ud800 \x00'
 VOID = {"meta", "br", "img", "path", "use", "rect"}
@@ -382,3 +382,15 @@ def test_real_runs_of_an_h200_say_what_they_are(render):
         assert "0.391 % (4 of 1,024)" in text and "mean TTFT 370 ms over 200 ms" in text
         assert "39.2 % of the time under load" in text and "1 of 2 layouts (qwen7b) with something to look at" in text
     assert "| qwen7b (dummy weights) | 98.1 s | 1.56 s (whole model) | 19.1 s | miss |" in markdown
+
+
+def test_counters_of_infiniband_are_a_nodes_own_and_no_pair(render):
+    files = whole_run()
+    port = {"port": "mlx5_ib4/1", "sent_bytes": 10, "received_bytes": None, "errors": {"link_downed": 1}}
+    counted = fact("link", "ib_counters", "failed", {"window_s": 300.0, "ports": [port], "ethernet": None})
+    put(files, "node2", dict(counted, reasons=[reason("ib_counters.link_downed", "failed", "mlx5_ib4/1 +1 in 300 s", "<= 0")]))
+    made = render(files)
+    for name in ("report.md", "report.html"):
+        assert "ib_counters.link_downed: mlx5_ib4/1 +1 in 300 s" in made[name].replace("\\", "")
+    verdicts = json.loads(made["facts.json"])["verdicts"]
+    assert verdicts["nodes"]["node2"]["phases"]["fabric"] == "failed" and verdicts["nodes"]["node1"]["phases"]["fabric"] == "healthy"

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from ansible.module_utils.plumbline.controller.report.data import NotARunFolder, Schemas, SchemasMissing, load
 from ansible.module_utils.plumbline.controller.report.verdicts import lines, node_verdicts, verdicts, why_list
+from ansible.module_utils.plumbline.controller.selection import candidates, select
 from project import SCHEMAS
 from report_runs import NODES, benchmark, collective, fact, health, pair, put, put_pairs, reason, startup, whole_run
 
@@ -353,3 +354,41 @@ def test_nodes_of_a_large_fleet_that_miss_the_same_are_named_together():
     (told,) = why_list(fleet_of(*["healthy"] * 20, *["failed"] * 30))
     assert told.startswith("nodes n20, n21") and "and 22 more are failed: disk.free" in told and told.endswith("→ free space there")
     assert len(why_list(fleet_of("failed", "failed"))) == 2
+
+
+def counters(status, seen="8 ports over 300 s"):
+    """Return the fact on a node's InfiniBand counters over the fabric phase."""
+    measured = {"window_s": 300.0, "ports": [], "ethernet": None}
+    return fact("link", "ib_counters", status, measured, reasons=[reason("ib_counters.link_downed", status, seen, "<= 0")])
+
+
+def test_a_port_that_counted_errors_keeps_its_own_node_out(judge):
+    files = whole_run()
+    put(files, "node2", counters("failed", "mlx5_ib4/1 +1 in 300 s"))
+    put(files, "node1", counters("healthy"))
+    data, found = judge(files)
+    assert {host: verdict["phases"]["fabric"] for host, verdict in found["nodes"].items()} == {
+        "node1": "healthy",
+        "node2": "failed",
+        "node3": None,
+    }
+    assert why_list(found)[0].startswith("node node2 is failed: ib_counters.link_downed: mlx5_ib4/1 +1")
+    chosen = select(candidates(NODES, node_verdicts(data)), [{"name": "tp1", "nodes": 1}])
+    assert chosen["excluded"] == {"node2": "fabric: failed"}
+
+
+def test_counters_alone_are_no_measurement_of_the_fabric(judge):
+    files = whole_run()
+    for path in [path for path in files if "/node2/collective." in path]:
+        del files[path]
+    put(files, "node2", counters("skipped"))
+    _data, found = judge(files)
+    assert found["nodes"]["node2"]["phases"]["fabric"] == "incomplete"
+    assert "no fabric fact, though node1 has one" in str(found["nodes"]["node2"]["reasons"])
+
+
+def test_counters_of_nodes_that_nobody_measured_ask_no_measurement_of_others(judge):
+    files = {path: content for path, content in whole_run().items() if "/collective." not in path}
+    put(files, "node1", counters("skipped"))
+    _data, found = judge(files)
+    assert "fabric fact" not in str(found["nodes"]["node2"]["reasons"])

@@ -39,7 +39,7 @@ def test_healthy_capture_passes_every_check():
     assert set(found.values()) == {"healthy"}
     assert set(found) == {
         "gpu.count", "gpu.driver", "gpu.product", "gpu.ecc", "gpu.remap", "gpu.recovery_action", "gpu.throttle", "gpu.persistence",
-        "gpu.pcie",
+        "gpu.pcie", "gpu.inforom",
     }  # fmt: skip
 
 
@@ -133,3 +133,44 @@ def test_real_h200_capture_has_no_fabric_state_and_does_not_pass_where_one_is_ex
     found = verdicts(evidence(), {"gpu_count": 1, "gpu_fabric": True, "gpu_pcie_gen": 5, "gpu_pcie_width": 16})
     assert found["gpu.fabric"] == "incomplete" and found["gpu.pcie"] == "healthy"
     assert (CAPTURES / "h200/nvidia-smi.nvlink_e.txt").read_text() == ""
+
+
+def machine_of_two(root, files):
+    """Write what a machine with GPUs at 0000:00:06.0 and 0000:00:07.0 shows, with the device files ``files``; return the root as text."""
+    for minor, address in enumerate((BUS, "0000:00:07.0")):
+        for path, text in (
+            ("sys/bus/pci/devices/%s/vendor" % address, "0x10de\n"),
+            ("sys/bus/pci/devices/%s/class" % address, "0x030200\n"),
+            ("proc/driver/nvidia/gpus/%s/information" % address, "Model: \t\t NVIDIA H200\nDevice Minor: \t %d\n" % minor),
+        ):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+    (root / "dev").mkdir()
+    for name in files:
+        (root / "dev" / name).write_text("")
+    return str(root)
+
+
+def test_another_nodes_gpu_on_one_machine_is_not_lost(tmp_path):
+    # Two lab nodes of two H200s each said "failed: on the PCI bus, but not with the driver" of each other's GPUs.
+    present = nvidia.presence("/usr/bin/nvidia-smi", machine_of_two(tmp_path, ["nvidia0", "nvidiactl"]))
+    assert present["pci"] == [BUS] and present["others"] == ["0000:00:07.0"]
+    shared = dict(evidence()["gpu"], presence=present)
+    assert verdicts({"gpu": shared}, {"gpu_count": 1})["gpu.count"] == "healthy"
+    assert "not this node's, since it has no device file of them: 0000:00:07.0" in seen({"gpu": shared}, "gpu.count")
+
+
+@pytest.mark.parametrize("files", [["nvidia0", "nvidia1"], []], ids=["its own", "none at all"])
+def test_a_lost_gpu_stays_lost(tmp_path, files):
+    present = nvidia.presence("/usr/bin/nvidia-smi", machine_of_two(tmp_path, files))
+    assert present["pci"] == [BUS, "0000:00:07.0"] and present["others"] == []
+    assert verdicts({"gpu": dict(evidence()["gpu"], presence=present)})["gpu.count"] == "failed"
+
+
+def test_a_gpu_that_the_driver_could_not_start_stays_lost(tmp_path):
+    # After "RmInitAdapter failed" the driver has no entry of it, so nobody says that it is another node's.
+    root = machine_of_two(tmp_path, ["nvidia0"])
+    (tmp_path / "proc/driver/nvidia/gpus/0000:00:07.0/information").unlink()
+    present = nvidia.presence("/usr/bin/nvidia-smi", root)
+    assert present["pci"] == [BUS, "0000:00:07.0"]
+    assert verdicts({"gpu": dict(evidence()["gpu"], presence=present)}, {"gpu_count": 1})["gpu.count"] == "failed"

@@ -27,6 +27,9 @@ ROLE_PHASE = {
     "serve_benchmark": "serve",
 }
 
+# Facts that are taken beside a phase's measurements, and stand for none of them: a node that has only these was not measured.
+BESIDE = ("ib_counters",)
+
 # Phases of which every node owes a fact; of the others, every serving node does.
 EVERYONE = ("health", "clocks")
 
@@ -174,7 +177,7 @@ def _missing(data, host, mine, cells):
     # A node that was excluded or lost is not measured further: its own verdict says why.
     if role_of(data, host) == "excluded" or "failed" in sum(cells.values(), []):
         return
-    owed = [(phase, _example(data, phase)) for phase in PHASES if not cells[phase] and _owes(data, host, phase)]
+    owed = [(phase, _example(data, phase)) for phase in PHASES if not _measured(mine, phase, cells) and _owes(data, host, phase)]
     if not mine and (owed or asked(data, *MEASURING)):
         yield (
             "other",
@@ -200,8 +203,16 @@ def _missing(data, host, mine, cells):
         )
 
 
+def _measured(mine, phase, cells):
+    """Return whether a node left anything of a phase: a measurement's fact, or an incident."""
+    beside = sum(1 for entry in mine if entry["kind"] in PHASES[phase] and entry["name"] in BESIDE)
+    return len(cells[phase]) > beside
+
+
 def _example(data, phase):
-    return min((entry["host"] for entry in data["facts"] if entry["kind"] in PHASES[phase]), default=None)
+    """Return the first node, by name, that has a measurement's fact of a phase."""
+    found = (entry["host"] for entry in data["facts"] if entry["kind"] in PHASES[phase] and entry["name"] not in BESIDE)
+    return min(found, default=None)
 
 
 def _owes(data, host, phase):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import glob
 import os
 
+from . import graph
+
 PROGRAMS = {"all_reduce": "all_reduce_perf", "sendrecv": "sendrecv_perf"}
 
 # Of the caller's environment only what finding programs, libraries and other nodes needs. NCCL_* is not among it, since what
@@ -63,13 +65,36 @@ def base_environment(environ, library_path, mpirun):
     return env
 
 
+def ssh_argv(env):
+    """Return the ssh that mpirun is told in its environment, as a command; ``ssh`` where it is told nothing or something else."""
+    told = env.get("OMPI_MCA_plm_rsh_agent", "").split()
+    return told if told[:1] == ["ssh"] else ["ssh"]
+
+
+def agent_environment(config):
+    """Return what makes mpirun start its daemons with ``config``, {} without one.
+
+    The agent, and not its arguments (``plm_rsh_args``): mpirun's first look at the other node's shell leaves those out. Open MPI 4 and
+    HPC-X read the first two. Open MPI 5 starts by PRRTE, whose component is called ssh; its environment reads alike in all releases, while
+    ``--mca plm_rsh_agent`` is translated only since the end of 2023 (openpmix/prrte#1850). Without the tree each daemon is started from
+    here, since only this node has the key. (orte/mca/plm/rsh/plm_rsh_component.c, prrte src/mca/plm/ssh/plm_ssh_component.c)
+    """
+    if not config:
+        return {}
+    agent = "ssh -F %s" % config  # mpirun splits it at blanks and colons
+    return {
+        "OMPI_MCA_plm_rsh_agent": agent, "OMPI_MCA_plm_rsh_no_tree_spawn": "1",
+        "PRTE_MCA_plm_ssh_agent": agent, "PRTE_MCA_plm_ssh_no_tree_spawn": "1",
+    }  # fmt: skip
+
+
 def runs(plan, supports_json):
     """Return the runs ``[{"what", "options", "sizes"}]`` of a plan.
 
     ``plan`` has ``sizes`` (the grid, ascending, of one factor; may be empty), ``factor``, ``extra`` (sizes off the
     grid), ``point_bytes`` and ``cycles`` (0: no point), ``iterations``, ``warmup``, ``check``, ``per_iteration``. The
     tests step by a factor, so a size off the grid is a run of its own, and a point is one size with ``-N`` cycles. (The
-    often copied ``-i 0 -f 0`` repeats a size too, for ever.)
+    often copied ``-i 0 -f 0`` repeats a size too, for ever.) Those in a CUDA graph come last (``graph.runs``).
     """
     common = {"-n": plan["iterations"], "-w": plan["warmup"], "-c": plan["check"]}
     if plan.get("per_iteration"):
@@ -83,6 +108,7 @@ def runs(plan, supports_json):
     if plan["point_bytes"] and plan["cycles"]:
         point = {"-b": plan["point_bytes"], "-e": plan["point_bytes"], "-N": plan["cycles"]}
         found.append({"what": "point", "options": dict(point, **common), "sizes": [plan["point_bytes"]] * plan["cycles"]})
+    found += graph.runs(plan)
     for number, item in enumerate(found):
         item["json"] = f"run{number}.json" if supports_json else None
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.stats import quantile
 from .. import collective, transport
-from . import output
+from . import graph, output
 
 OUTLIER_SHARE = 0.05  # of the median: a value further away than this, and than 1.5 interquartile ranges, is an outlier
 
@@ -86,7 +86,8 @@ def measured(op, ranks, nodes, results):
     """Return a fact's ``measured`` from ``[(run, result)]``. Without a row only ranks and nodes are there."""
     found = {"ranks": ranks, "nodes": nodes}
     sweep, at = {}, None
-    for run, result in results:
+    plain, in_graph = graph.split(results)
+    for run, result in plain:
         iterations = result["iterations"] or run["options"]["-n"]
         if run["what"] == "point":
             at = point(result["rows"], run["sizes"][0], iterations)
@@ -95,8 +96,11 @@ def measured(op, ranks, nodes, results):
             if item["in_place"] or item["out_of_place"]:
                 sweep[item["size_bytes"]] = row(item, op, ranks, iterations)
     rows = [sweep[size] for size in sorted(sweep)]
+    in_a_graph = graph.add(rows, placement_of(op, ranks), in_graph)
     if rows:
         found.update(collective.summary(rows))
+    if in_a_graph:
+        found["graph"] = in_a_graph
     if at:
         found["point"] = at
     return found
@@ -342,5 +346,5 @@ def traffic(op, ranks, nodes, results):
     for run, result in results:
         iterations = result["iterations"] or run["options"]["-n"]
         halves = sum(bool(item[name]) * item["size_bytes"] for item in result["rows"] for name in ("out_of_place", "in_place"))
-        total += halves * iterations
+        total += halves * iterations * run.get("graph", 1)
     return int(total * collective.busbw_factor(op, ranks))

@@ -6,7 +6,8 @@ JSON schemas 1 (with ``average_bus_bandwidith``/``bandwidith`` before 2.17.9), 2
 are strings. Read off https://github.com/NVIDIA/nccl-tests, src/util.cu and src/common.cu.
 
 A result is ``{"format", "tests_version", "nccl_version", "program", "iterations", "warmup_iterations", "validation",
-"devices", "rows", "out_of_bounds", "avg_busbw_gbps", "reduced_max_bytes", "problems"}``; a row is ``{"size_bytes",
+"devices", "rows", "out_of_bounds", "avg_busbw_gbps", "reduced_max_bytes", "graph", "problems"}``, with ``graph`` the launches of
+``-G`` (0: no graph); a row is ``{"size_bytes",
 "count", "type", "redop", "root", "out_of_place", "in_place"}``, a placement ``{"time_us", "algbw_gbps", "busbw_gbps",
 "wrong", "times_us"}`` or None. Times are µs, bandwidths 10^9 bytes/s; ``wrong`` is None where nothing was checked.
 ``avg_busbw_gbps`` averages all sizes and both placements: it says nothing about a link and gates nothing.
@@ -30,6 +31,7 @@ TAIL = re.compile(r"(?:(?: {2,}\d[\d.]*(?:e[+-]\d+)?){3} {2,}(?:N/A|\d+(?:e\+\d+
 WARNING = re.compile(r"NCCL WARN ([^\n]*)")
 RANK = re.compile(r"^#\s+Rank\s+(\d+)\s+(?:Group\s+(\d+)\s+)?Pid\s+(\d+) on\s+(\S+) device\s+(\d+) \[([^\]]*)\] (.*)$")
 SETTINGS = re.compile(r"warmup iters: (\d+) iters: (\d+) agg iters: (\d+) validation: (\d+)")
+GRAPH = re.compile(r"validation: \d+ graph: (\d+)")
 PROCESS = re.compile(r"nThread (\d+) nGpus (\d+)")
 BOUNDS = re.compile(r"#?\s*Out of bounds values\s*:\s*(\d+)\s+(OK|FAILED)\s*$")
 FAILURE = re.compile(
@@ -57,7 +59,7 @@ def empty(form):
         "warmup_iterations": None, "validation": None, "devices": [], "rows": [], "out_of_bounds": None,
         "avg_busbw_gbps": None, "reduced_max_bytes": None, "problems": [],
         "row_problems": [], "warnings": [], "devices_per_process": 1, "devices_from": form.partition("/")[0],
-        "devices_listed": None,
+        "devices_listed": None, "graph": None,
     }  # fmt: skip
 
 
@@ -122,7 +124,9 @@ def _comment(result, line):
     match = SETTINGS.search(line)
     if match:
         warmup, iterations, _aggregated, validation = map(int, match.groups())
+        launches = GRAPH.search(line)
         result.update(warmup_iterations=warmup, iterations=iterations, validation=validation)
+        result["graph"] = int(launches.group(1)) if launches else None
         return
     for pattern, key, convert in (
         (r"nccl-tests version (\S+)", "tests_version", str),
@@ -240,6 +244,7 @@ def parse_json(document):
         iterations=count(config.get("iterations")),
         warmup_iterations=count(config.get("warmup_iters")),
         validation=count(config.get("validation")),
+        graph=count(config.get("graph")),
         devices_per_process=max((count(config.get("ngpus")) or 1) * (count(config.get("nthreads")) or 1), 1),
         devices=[
             {"rank": count(item.get("rank")), "group": item.get("group"), "host": item.get("hostname"), "device": item.get("device"),
@@ -288,7 +293,8 @@ def combined(text, document):
         exact["problems"].append(f"the text has {len(sizes[0])} rows, the JSON {len(sizes[1])}")
     for key in ("tests_version", "reduced_max_bytes", "warnings"):
         exact[key] = printed[key]
-    exact["out_of_bounds"] = exact["out_of_bounds"] or printed["out_of_bounds"]
+    for key in ("out_of_bounds", "graph"):
+        exact[key] = exact[key] or printed[key]
     if len(printed["devices"]) > len(exact["devices"]):
         exact.update(devices=printed["devices"], devices_from="text", devices_listed=len(exact["devices"]))
     if printed["out_of_bounds"] and not printed["out_of_bounds"]["ok"]:

@@ -15,22 +15,24 @@ class NotReady(Exception):
 
 
 def prepare(args):
-    """Return ``{program, launcher, mpirun, base, ranks_per_node, options, gpus}`` for a module's ``args``; raise :class:`NotReady`.
+    """Return ``{program, launcher, mpirun, base, ranks_per_node, options, gpus, agent}`` for a module's ``args``; raise :class:`NotReady`.
 
-    ``base`` is the environment to start from, ``gpus`` what makes the ranks see the chosen GPUs only, ``options`` are the
-    option letters that this build of nccl-tests knows.
+    ``base`` is the environment to start from, ``agent`` the part of it by which mpirun reaches other nodes, ``gpus`` what makes the
+    ranks see the chosen GPUs only, ``options`` are the option letters that this build of nccl-tests knows.
     """
     chosen = find_chosen(args.get("gpus") or [], args["clock_window"].get("nvidia_smi") if args.get("clock_window") else None)
     ranks_per_node = find_gpus(args["ranks_per_node"], len(chosen))
     program = find_program(args["folder"], args["op"])
     launcher, mpirun = choose_launcher(args)
     base = nccl_command.base_environment(os.environ, args["library_path"], mpirun)
+    agent = nccl_command.agent_environment(args.get("ssh_config"))
+    base.update(agent)
     options = find_options(program, base)
     if launcher == "mpirun":
-        check_ssh(args["addresses"][1:], base)
+        check_ssh(args["addresses"][1:], base, args.get("ssh_config"))
     return {
         "program": program, "launcher": launcher, "mpirun": mpirun, "base": base, "ranks_per_node": ranks_per_node, "options": options,
-        "gpus": gpu_choice.environment(chosen),
+        "gpus": gpu_choice.environment(chosen), "agent": agent,
     }  # fmt: skip
 
 
@@ -99,12 +101,25 @@ def find_options(program, base):
     return nccl_output.supported(usage)
 
 
-def check_ssh(addresses, base):
-    """Raise where mpirun could not start its daemon on another node."""
+OWN_KEY = (
+    "see that the tasks which read its host keys and let mpirun's key in succeeded there, and what its sshd says (PermitRootLogin, "
+    "AllowUsers, AuthorizedKeysFile, a locked account); a key is let in from the first node's own address only: where a node sees it by "
+    "another one, or keys are managed elsewhere, set up ssh by hand and fabric_baseline_nccl_own_key: false"
+)
+OPERATORS_KEY = "give the first node's user a key that the others accept, and their host keys; see roles/fabric_baseline/README.md"
+
+
+def check_ssh(addresses, base, config=None):
+    """Raise where mpirun could not start its daemon on another node, with the key that was made for it where there is a ``config``."""
+    if config and not os.access(config, os.R_OK):
+        raise NotReady(
+            "collective.ssh", "failed", "no readable %s" % config, "the key that was made for mpirun",
+            "see the task that makes it: it failed, or another run's reset took it away; then run it again",
+        )  # fmt: skip
     answers = [(address, nccl_run.reaches(address, base)) for address in addresses]
     unreachable = ["%s: %s" % (address, why) for address, why in answers if why]
     if unreachable:
         raise NotReady(
             "collective.ssh", "failed", "; ".join(unreachable), "ssh without a password from the first node to each other node",
-            "give the first node's user a key that the others accept, and their host keys; see roles/fabric_baseline/README.md",
+            OWN_KEY if config else OPERATORS_KEY,
         )  # fmt: skip

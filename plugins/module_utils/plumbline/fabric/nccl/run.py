@@ -9,6 +9,7 @@ import subprocess
 import time
 
 from ...core import processes
+from . import command as nccl_command
 from . import output as nccl_output
 
 LOG_LIMIT = 64 * 1024 * 1024  # bytes read of one run's output: 512 ranks on 64 nodes print about 10 MB
@@ -35,8 +36,8 @@ def usage(program, env):
 
 
 def reaches(address, env):
-    """Return why mpirun could not start its daemon at an address by ssh, None when it can."""
-    command = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", address, "true"]
+    """Return why mpirun, in the environment ``env``, could not start its daemon at an address by ssh, None when it can."""
+    command = [*nccl_command.ssh_argv(env), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", address, "true"]
     try:
         done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.SubprocessError) as error:

@@ -7,6 +7,7 @@ from ...machine import nvidia
 from ...machine import nvidia_messages as messages
 from .bound import NO_EXPECTATION
 from .gpu_state import check_state
+from .inforom import check_inforom
 
 # Why a clock is held down, and what that means. gpu_idle and applications_clocks_setting are normal; a power cap
 # is normal under load, but not on an idle node.
@@ -44,6 +45,8 @@ def check_gpu(evidence, expect):
     gpus = gpu["smi"]["gpus"]
     found = check_state(gpu["smi"])
     found += [_count(gpu, expected, expect.get("gpu_pci_domains") or []), _driver(gpu["smi"])]
+    inforom = check_inforom(gpu)
+    found += [inforom] if gpus or inforom["status"] != "healthy" else []
     if gpus:
         found += [_product(gpus, expect.get("gpu_product"))]
         found += [_ecc(gpus, expect), _remap(gpus, expect), _recovery(gpus, expect), _throttle(gpus, expect), _pcie(gpus, expect)]
@@ -60,6 +63,8 @@ def _count(gpu, expected, domains):
     lost = [address for address in gpu["presence"]["pci"] if address not in shown]
     absent = [domain for domain in domains if not any(item.startswith(domain + ":") for item in shown)]
     text = "%d GPUs answer" % len(shown)
+    if gpu["presence"].get("others"):
+        text += "; not this node's, since it has no device file of them: %s" % ", ".join(gpu["presence"]["others"])
     if lost:
         text += "; on the PCI bus, but not with the driver: %s" % ", ".join(lost)
     if absent:

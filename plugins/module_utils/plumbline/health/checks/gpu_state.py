@@ -1,4 +1,4 @@
-"""What ``nvidia-smi`` says of GPUs in words: lost, without values, InfoROM corrupted. Nothing is said where nothing is wrong.
+"""What ``nvidia-smi`` says of GPUs in words: lost, without values, in need of a reset. Nothing is said where nothing is wrong.
 
 It prints such words beside its document, or in place of the values of a GPU that it still lists.
 """
@@ -26,12 +26,12 @@ RESET_OR_REBOOT = "nvidia-smi --gpu-reset -i <address> with nothing running on i
 
 
 def check_state(smi):
-    """Return reasons for GPUs that are lost or answer with errors, and for an InfoROM that is corrupted."""
+    """Return reasons for GPUs that are lost, answer with errors, or need a reset."""
     said = smi.get("messages") or []
     by_state = {}
     for line in said:
         by_state.setdefault(messages.state_of(line), []).append(line)
-    return [item for item in (_lost(smi, by_state), _needs_reset(smi, by_state), _inforom(by_state), _silent(said, by_state)) if item]
+    return [item for item in (_lost(smi, by_state), _needs_reset(smi, by_state)) if item]
 
 
 def _lost(smi, by_state):
@@ -56,21 +56,3 @@ def _needs_reset(smi, by_state):
     if not lines or told or asked:
         return None
     return reason("gpu.recovery_action", "failed", "asks for: Reset (%s)" % "; ".join(lines)[:400], "None", RESET_OR_REBOOT)
-
-
-def _inforom(by_state):
-    lines = by_state.get(messages.INFOROM)
-    if not lines:
-        return None
-    remedy = "reboot; where it is still said, replace the node: the InfoROM is the board's own memory (fault code NHC2008)"
-    return reason("gpu.inforom", "failed", "; ".join(lines)[:400], "nvidia-smi warns of nothing", remedy)
-
-
-def _silent(said, by_state):
-    """The plain call, which tells of the InfoROM, did not come back although the other one did; or an unknown exit code."""
-    lines = [line for line in by_state.get(None, []) if "did not answer" in line or "an internal error" in line]
-    if not lines:
-        return None
-    return reason(
-        "gpu.inforom", "incomplete", "; ".join(lines)[:400], "nvidia-smi ends with 0", "run nvidia-smi by hand and read its last lines"
-    )

@@ -25,15 +25,21 @@ SEVERITY_SXID = re.compile(r"^Severity ([0-9]+)", re.I)
 
 ADAPTER = re.compile(r"\b(?:mlx[45]_core|mlx5_ib|mana|bnxt_en|efa)\b")
 HEALTH_ISSUE = re.compile(r"Health issue observed, .*severity\((\d)\)", re.I)
+# What the adapter's firmware says is wrong with it; 0 is nothing, 0x10 a high temperature. Newer drivers say it below a health issue, whose
+# severity counts then.
+SYNDROME = re.compile(r"\bsynd 0x0*([0-9a-f]+):", re.I)
+HOT = 0x10
 WORST_WARNING = 4  # of the adapter's health severities, 0 (emergency) to 7 (debug): from here on nothing is broken
 DEAD_ADAPTER = re.compile(
     r"device's health compromised|unrecoverable hardware error|firmware internal error|Health issue observed|FW is unable to respond"
     r"|Fatal error \d+ detected|health recovery (?:failed|flow aborted)|catastrophic|Internal error detected"
-    r"|pre-initializing state|probe .*failed with error|device inaccessible|irisc not responding"
+    r"|initializing state, aborting|pre-initializing state|probe .*failed with error|device inaccessible|irisc not responding"
     r"|(?:cmd|wait_func|command|HWC|admin).*\b(?:timeout|timed out)",
     re.I,
 )
-SICK_ADAPTER = re.compile(r"[TR]X timeout|after timeout|Port module event\[error\]|high temperature", re.I)
+SICK_ADAPTER = re.compile(
+    r"[TR]X timeout|after timeout|Port module event\[error\]|high temperature|insufficient power on the PCIe slot", re.I
+)
 WATCHDOG = re.compile(r"NETDEV WATCHDOG")
 RECOVERED_ADAPTER = re.compile(r"health re\w+ succ", re.I)  # "revovery succeded" in older kernels
 
@@ -124,15 +130,23 @@ def _switches(texts):
 
 def _adapters(texts):
     """``nic`` for an adapter that died and did not come back, ``nic_recovered`` for one that did, or that only complained."""
-    dead, found = {}, []
+    dead, found, told = {}, [], set()  # told: adapters with a health issue, whose severity says it all
     for text in texts:
         if not ADAPTER.search(text):
             if WATCHDOG.search(text):
                 found.append(("nic_recovered", text))
             continue
         place = address(text)
-        issue = HEALTH_ISSUE.search(text)
-        if RECOVERED_ADAPTER.search(text):
+        issue, syndrome = HEALTH_ISSUE.search(text), SYNDROME.search(text)
+        if issue:
+            told.add(place)
+        if syndrome:
+            code = 0 if place in told else int(syndrome.group(1), 16)
+            if code == HOT:
+                found.append(("nic_recovered", text))
+            elif code:
+                dead.setdefault(place, []).append(text)
+        elif RECOVERED_ADAPTER.search(text):
             found += [("nic_recovered", line) for line in dead.pop(place, [])[-1:]]
         elif SICK_ADAPTER.search(text) or WATCHDOG.search(text) or (issue and int(issue.group(1)) >= WORST_WARNING):
             found.append(("nic_recovered", text))

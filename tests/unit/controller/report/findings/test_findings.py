@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils.plumbline.controller.report.findings.collect import findings
 from ansible.module_utils.plumbline.controller.report.findings.layouts import apart
-from report_runs import NODES, benchmark, collective, put, put_pairs, stats, whole_run
+from report_runs import NODES, benchmark, collective, put, put_pairs, serving_all_reduce, stats, whole_run
 
 
 @pytest.fixture
@@ -106,6 +106,83 @@ def test_decoding_is_estimated_by_the_time_in_a_graph_where_there_is_one(claims)
     for node in NODES:
         put(files, node, graphed("within", 40.0, 0.5))
     assert "µs (median in a CUDA graph)" in claims(files)["layouts.crossing_explained.tp2_across"]["arithmetic"]
+
+
+def test_the_serving_runtimes_own_all_reduce_counts_before_torchs(claims):
+    files = whole_run()
+    put(files, "node1", graphed("across", 640.0, 0.5))
+    put(files, "node1", serving_all_reduce((2, 2, 1024, 28.0, 27.0, 29.0), (2, 1, 1024, 4.0, 3.9, 4.1)))
+    found = claims(files)
+    item = found["layouts.communication.tp2_across"]
+    assert "%.3f ms a token" % (17 * 28.0 / 1000) in item["claim"] and "the serving runtime's own" in item["arithmetic"]
+    assert "in a CUDA graph by nccl, at 1 KiB" in item["arithmetic"]
+    explained = found["layouts.crossing_explained.tp2_across"]["arithmetic"]
+    assert "17 × (28.0 − 4.00) µs" in explained and "by nccl; the serving runtime's own, median in a CUDA graph by custom" in explained
+    assert not [name for name in found if "serving" in name], "it is no collective with a sweep"
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        serving_all_reduce((2, 2, 65536, 28.0, 27.0, 29.0)),  # another message
+        serving_all_reduce((4, 2, 1024, 28.0, 27.0, 29.0)),  # another group
+        serving_all_reduce((2, 2, 1024, 28.0, 27.0, 29.0), status="failed"),
+    ],
+)
+def test_what_is_not_this_layouts_all_reduce_does_not_stand_for_it(claims, fact):
+    files = whole_run()
+    put(files, "node1", fact)
+    assert "(median, plain, at 1 KiB" in claims(files)["layouts.communication.tp2_across"]["arithmetic"]
+
+
+def test_the_slowest_node_of_a_group_within_counts(claims, records):
+    from ansible.module_utils.plumbline.controller.report.findings.reduce_times import of_groups
+
+    files = whole_run()
+    for node, time in (("node1", 4.0), ("node2", 9.0), ("node3", 5.0)):
+        put(files, node, serving_all_reduce((2, 1, 1024, time, time, time)))
+    made = records(files)
+    (time,) = of_groups([(2, 1)], 1024, made.collectives, made.reduces)
+    assert (time.us, time.host) == (9.0, "node2")
+    assert of_groups([(2, 1)], 1024, [], []) == []
+
+
+def test_groups_that_stay_within_a_node_pay_nothing_for_crossing(claims):
+    files = whole_run()
+    stages = benchmark("tp2_across")
+    stages["name"] = "stages"
+    stages["context"].update(layout="stages", tp=2, pp=2, nodes=2)
+    put(files, "node1", stages)
+    put(files, "node1", serving_all_reduce((2, 1, 1024, 4.0, 3.9, 4.1), (2, 2, 1024, 28.0, 27.0, 29.0)))
+    found = claims(files)
+    item = found["layouts.communication.stages"]
+    assert "none of them across nodes" in item["claim"] and "× 4.00 µs" in item["arithmetic"]
+    assert "layouts.crossing_explained.stages" not in found
+
+
+def test_latency_is_that_in_a_graph_where_both_scopes_have_one(claims):
+    files = whole_run()
+    put(files, "node1", graphed("across", 640.0, 0.5))
+    assert "launched one by one" in claims(files)["fabric.latency.all_reduce"]["arithmetic"]
+    for node in NODES:
+        put(files, node, graphed("within", 40.0, 0.5))
+    item = claims(files)["fabric.latency.all_reduce"]
+    assert item["level"] == "supported" and "in a CUDA graph" in item["arithmetic"]
+    assert "20.0 µs within a node and 320 µs across nodes" in item["claim"]
+
+
+def test_overlapping_latencies_are_no_pair_of_numbers_in_the_claim(claims):
+    files = whole_run()
+    put(files, "node1", collective("all_reduce", "across", 24.0, 0.11))
+    item = claims(files)["fabric.latency.all_reduce"]
+    assert "µs" not in item["claim"] and "24.1 / 22.0" in item["arithmetic"]
+
+
+def test_a_lower_latency_across_nodes_is_not_told_as_a_cost(claims):
+    files = whole_run()
+    put(files, "node1", collective("all_reduce", "across", 2.0, 0.11))
+    item = claims(files)["fabric.latency.all_reduce"]
+    assert "takes no longer across nodes" in item["claim"] and "µs" not in item["claim"]
 
 
 def test_difference_to_one_node_is_compared_with_the_prediction(claims):

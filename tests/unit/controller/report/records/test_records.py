@@ -7,13 +7,14 @@ import sys
 import pytest
 from ansible.module_utils.plumbline.controller.report import render
 from ansible.module_utils.plumbline.controller.report.records import collect as collecting
-from ansible.module_utils.plumbline.controller.report.records.collectives import latency_at
+from ansible.module_utils.plumbline.controller.report.records.collectives import latency_at, method_of_decode
 from ansible.module_utils.plumbline.controller.report.records.layouts import describe
+from ansible.module_utils.plumbline.controller.report.records.reduces import reduces
 from project import ROOT, SCHEMAS
 from report_runs import NODES, benchmark, collective, judged, put, put_pairs, startup, whole_run, write
 
 PACKAGE = "ansible.module_utils.plumbline.controller.report."
-MAKERS = ("layouts", "collectives", "links", "judged_nodes")
+MAKERS = ("layouts", "collectives", "links", "judged_nodes", "reduces")
 PAIRS = {("node1", "node2"): 0.118, ("node1", "node3"): 0.0024, ("node2", "node3"): 0.0025}
 
 
@@ -97,3 +98,31 @@ def test_odd_lists_of_slow_links_are_read_as_far_as_they_go(records, slow, kept)
     put(files, "node1", one)
     (found,) = records(files).judged
     assert found["slow_links"] == kept and found["verdict"] == "unknown"
+
+
+def test_a_mean_in_a_graph_stands_in_for_the_median_that_nccl_tests_do_not_print(records):
+    files = whole_run()
+    made = collective("all_reduce", "within", 18.0, 400.0)
+    made["name"] = "nccl_tests.all_reduce.within"
+    made["context"]["tool"] = "nccl-tests"
+    made["measured"]["latency_8b_graph_mean_us"] = 5.9
+    for point in made["measured"]["sweep"]:
+        point["time_us"] = {"mean": 18.0}
+        if point["size_bytes"] <= 2**20:
+            point["graph_time_us"] = {"mean": 6.9}
+    put(files, "node1", made)
+    (record,) = [item for item in records(files).collectives if item["tool"] == "nccl-tests"]
+    assert latency_at(record, 16384, "graph_time_us") == (16384, 6.9) and record["latency_8b_graph_us"] == 5.9
+    assert method_of_decode(record, size_bytes=16384) == "graph_time_us" and method_of_decode(record, size_bytes=2**26) == "time_us"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"time_us": 0}, {"wrong": 2}, {"message_bytes": None}],
+)
+def test_a_serving_all_reduce_without_a_time_or_with_wrong_values_is_no_record(change):
+    row = {"tp": 2, "nodes": 1, "message_bytes": 16384, "time_us": 4.4, "wrong": 0}
+    fact = {"status": "healthy", "measured": {"results": [row, {**row, **change}, "odd"]}}
+    data = {"facts": [{"kind": "collective", "name": "serving_all_reduce", "host": "node1", "file": "f", "problems": [], "fact": fact}]}
+    (record,) = reduces(data)
+    assert (record["time_us"], record["low_us"], record["path"], record["layouts"], record["host"]) == (4.4, None, None, [], "node1")

@@ -27,5 +27,5 @@ def findings(records):
     accusing = [item for item in pairs if item["level"] == "warning"]
     calm = [item for item in pairs if item not in accusing]
     served = layout_findings(records.layouts) + prediction_findings(comparison(records)) + roofline_findings(records.layouts)
-    network = fabric_findings(records.collectives) + communication_findings(records.layouts, records.collectives)
+    network = fabric_findings(records.collectives) + communication_findings(records.layouts, records.collectives, records.reduces)
     return accusing + served + network + calm

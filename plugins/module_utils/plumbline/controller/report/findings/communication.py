@@ -2,39 +2,43 @@
 
 Tensor parallelism all-reduces twice a layer and once after the embedding, so a token costs
 ``2 × layers + 1`` all-reduces of ``hidden_size × bytes`` each; a pipeline sends its activations
-``PP - 1`` times a token. The latency of the measurement in a CUDA graph counts where there is one, since vLLM
-decodes in graphs, else the plain one; the arithmetic says which. Multiplied by measured latencies that is the least that communication
-adds; it leaves out everything that waits for it (scheduling, serialisation, imbalance).
+``PP - 1`` times a token. How long an all-reduce takes is what ``reduce_times`` finds: the serving runtime's own where it was
+measured, else NCCL in a CUDA graph, else plain; the arithmetic says which. Multiplied by measured latencies that is the least that
+communication adds; it leaves out everything that waits for it (scheduling, serialisation, imbalance).
 Standard library only.
 """
 
 from __future__ import annotations
 
 from ..format import digits, size
-from ..records.collectives import latency_at, method_of_decode
+from ..records.collectives import latency_at
 from ..records.layouts import describe
 from ..records.reading import num
 from .fabric import pick, tools_of
 from .layouts import finding, mean
+from .reduce_times import of_groups
 
 
-def communication_findings(layouts, collectives):
+def communication_findings(layouts, collectives, reduces=()):
     """Return the findings about what layouts over several nodes spend on communication."""
     result = []
-    reduces, sends = _pair_of(collectives, "all_reduce"), _pair_of(collectives, "sendrecv")
     for layout in layouts:
         if layout["usable"] and (layout["nodes"] or 0) > 1:
-            result += _per_token(layout, layouts, *reduces) if (layout["tp"] or 0) > 1 else []
-            result += _pipeline(layout, sends[1]) if (layout["pp"] or 0) > 1 else []
+            result += _per_token(layout, layouts, collectives, reduces) if (layout["tp"] or 0) > 1 else []
+            result += _pipeline(layout, _sent_across(collectives)) if (layout["pp"] or 0) > 1 else []
     return result
 
 
-def _pair_of(collectives, op):
-    """Return ``(within, across)`` by the first tool that has a passing measurement across, so that both are comparable."""
-    for tool in tools_of(collectives, op):
-        if pick(collectives, op, "across", tool):
-            return pick(collectives, op, "within", tool), pick(collectives, op, "across", tool)
-    return next((pick(collectives, op, "within", tool) for tool in tools_of(collectives, op)), None), None
+def _sent_across(collectives):
+    """Return the passing sendrecv across nodes by the first tool that has one, None where none has."""
+    found = (pick(collectives, "sendrecv", "across", tool) for tool in tools_of(collectives, "sendrecv"))
+    return next((item for item in found if item), None)
+
+
+def spanned(layout):
+    """Return over how many nodes one tensor-parallel group of a layout goes: vLLM fills a node before it goes on to the next."""
+    here = (layout["tp"] or 1) * (layout["pp"] or 1) // (layout["nodes"] or 1)
+    return max(1, (layout["tp"] or 1) // here) if here else layout["nodes"] or 1
 
 
 def _message(layout):
@@ -45,78 +49,75 @@ def _message(layout):
     return 8, "the hidden size is not in the fact, so the smallest swept message stands in: a lower bound"
 
 
-def _named(method):
-    """Return what a time is, for a sentence."""
-    return "median in a CUDA graph" if method == "graph_time_us" else "median, plain"
-
-
-def _per_token(layout, layouts, within, across):
+def _per_token(layout, layouts, collectives, reduces):
     name = "layouts.communication.%s" % layout["name"]
     claim = "How much of a token's time in %s is all-reduce latency is not known." % layout["name"]
     message, how = _message(layout)
-    method = method_of_decode(across, size_bytes=message) if across else "time_us"
-    swept, after = latency_at(across, message, method) if across else (None, None)
+    nodes = spanned(layout)
+    times = of_groups([(layout["tp"], nodes)], message, collectives, reduces, layout["name"])
     lacking = []
     if not layout["layers"]:
         lacking.append("context.model_layers in the benchmark's fact")
-    if not after:
-        lacking.append("a passing all_reduce fact across nodes with a sweep")
+    if not times:
+        lacking.append("a passing all_reduce fact %s with a sweep" % ("across nodes" if nodes > 1 else "within a node"))
     if layout.get("steps_unknown"):
         lacking.append("the tokens of a step: %s" % layout["steps_unknown"])
     if lacking:
         yield finding(name, "no data", claim, missing=" and ".join(lacking))
         return
     count = 2 * layout["layers"] + 1
-    cost = count * after / 1000
+    cost = count * times[0].us / 1000
     tpot = mean(layout, "tpot_ms")
     arithmetic = "2 × %d + 1 = %d all-reduces a token; × %s µs (%s, at %s; %s) = %s ms" % (
         layout["layers"],
         count,
-        digits(after),
-        _named(method),
-        size(swept),
+        digits(times[0].us),
+        times[0].how,
+        size(times[0].size_bytes),
         how,
         digits(cost),
     )
-    text = "%s sends %d all-reduces a token: at the measured %s each that is %s a token" % (
+    text = "%s sends %d all-reduces a token%s: at the measured %s each that is %s a token" % (
         describe(layout),
         count,
-        digits(after, "µs"),
+        "" if nodes > 1 else ", none of them across nodes",
+        digits(times[0].us, "µs"),
         digits(cost, "ms"),
     )
     if tpot:
         text += ", %s %% of its TPOT of %s" % (digits(100 * cost / tpot), digits(tpot, "ms"))
         arithmetic += "; %s / %s = %s %%" % (digits(cost), digits(tpot), digits(100 * cost / tpot))
-    if across["ranks"] and layout["ranks"] and across["ranks"] != layout["ranks"]:
-        text += " (measured with %d ranks, the layout has %d)" % (across["ranks"], layout["ranks"])
+    if times[0].ranks and times[0].ranks != layout["tp"]:
+        text += " (measured with %d ranks, its groups have %d)" % (times[0].ranks, layout["tp"])
     yield finding(name, "estimate", text + ".", arithmetic)
-    yield _against_twin(layout, layouts, within, across, message, count, tpot)
+    if nodes > 1:
+        yield _against_twin(layout, layouts, collectives, reduces, message, count, tpot)
 
 
-def _against_twin(layout, layouts, within, across, message, count, tpot):
+def _against_twin(layout, layouts, collectives, reduces, message, count, tpot):
     """Return the predicted cost of crossing against the TPOT difference to the same TP and PP on one node."""
     name = "layouts.crossing_explained.%s" % layout["name"]
     twin = _twin(layout, layouts)
-    method = method_of_decode(*[item for item in (within, across) if item], size_bytes=message)  # the same for both
-    _swept, before = latency_at(within, message, method) if within else (None, None)
-    _swept, after = latency_at(across, message, method)
+    # Both by one source and the same method.
+    times = of_groups([(layout["tp"], 1), (layout["tp"], spanned(layout))], message, collectives, reduces)
     base = mean(twin, "tpot_ms") if twin else None
     lacking = []
     if not base:
         lacking.append("a benchmark of TP %s, PP %s on one node" % (layout["tp"], layout["pp"]))
-    if not before:
+    if not times:
         lacking.append("a passing all_reduce fact within a node")
     if not tpot:
         lacking.append("this layout's tpot_ms")
     if lacking:
         claim = "No baseline for %s: what crossing nodes adds to its TPOT cannot be told." % layout["name"]
         return finding(name, "no data", claim, missing=" and ".join(lacking))
-    predicted, seen = count * (after - before) / 1000, tpot - base
+    before, after = times
+    predicted, seen = count * (after.us - before.us) / 1000, tpot - base
     arithmetic = "%d × (%s − %s) µs (%s) = %s ms; TPOT %s − %s (%s) = %s ms" % (
         count,
-        digits(after),
-        digits(before),
-        _named(method),
+        digits(after.us),
+        digits(before.us),
+        after.how if after.how == before.how else "%s; %s" % (after.how, before.how),
         digits(predicted),
         digits(tpot),
         digits(base),

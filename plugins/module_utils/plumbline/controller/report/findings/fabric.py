@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ....core.fact import PASSING
 from ..format import digits, factor, size
+from ..records.collectives import latency_at, method_of_decode
 from ..records.reading import get, num
 from .layouts import finding
 
@@ -63,38 +64,39 @@ def _crossing(op, within, across, suffix):
 
 
 def _latency(op, within, across, suffix):
-    before, after = within["latency_8b_us"], across["latency_8b_us"]
-    if not (before and after):
+    """Return what crossing costs a message of 8 B: in a CUDA graph, as decoding launches it, where both scopes have that, else plain."""
+    method = method_of_decode(within, across, size_bytes=8)
+    before, after = (latency_at(item, 8, method) for item in (within, across))
+    if (before[0], after[0]) != (8, 8):
         return None
-    level, end, spread = _told_apart(_spread(within), _spread(across))
-    return finding(
-        "fabric.latency.%s%s" % (op, suffix),
-        level,
-        "An 8 B %s%s takes %s within a node and %s across nodes, %s%s."
-        % (op, _by(suffix), digits(before, "µs"), digits(after, "µs"), factor(after / before), end),
-        "%s / %s = %s (medians; within: the slowest node, %s, %s ranks; across: %s ranks on %s nodes)%s"
-        % (
-            digits(after),
-            digits(before),
-            digits(after / before),
-            within["host"],
-            digits(within["ranks"]),
-            digits(across["ranks"]),
-            digits(across["nodes"]),
-            spread,
-        ),
-        "time_us.min and time_us.p90 at 8 B" if level == "no data" else None,
+    before, after = before[1], after[1]
+    name, what = "fabric.latency.%s%s" % (op, suffix), "An 8 B %s%s" % (op, _by(suffix))
+    how = "in a CUDA graph" if method == "graph_time_us" else "launched one by one"
+    spreads = _spread(within, method), _spread(across, method)
+    arithmetic = "%s / %s = %s (%s, %s; within: the slowest node, %s, %s ranks; across: %s ranks on %s nodes)" % (
+        digits(after),
+        digits(before),
+        digits(after / before),
+        "medians" if all(spreads) else "medians or means",
+        how,
+        within["host"],
+        digits(within["ranks"]),
+        digits(across["ranks"]),
+        digits(across["nodes"]),
     )
-
-
-def _told_apart(within, across):
-    """Return ``(level, end of the claim, end of the arithmetic)`` for two spreads, each of them None where it is not known."""
-    if not (within and across):
-        return "no data", "; their spreads are not known, so no difference is claimed", ""
-    numbers = "; minimum to 90th percentile: %s to %s µs, %s to %s µs" % tuple(digits(value) for value in within + across)
-    if within[1] >= across[0] and across[1] >= within[0]:
-        return "overlap", "; their spreads overlap, so no difference is shown", numbers
-    return "supported", "", numbers
+    takes = "%s takes %s within a node and %s across nodes" % (what, digits(before, "µs"), digits(after, "µs"))
+    if not all(spreads):
+        claim = "%s; their spreads are not known, so no difference is claimed." % takes
+        return finding(name, "no data", claim, arithmetic, "%s.min and %s.p90 at 8 B" % (method, method))
+    arithmetic += "; minimum to 90th percentile: %s to %s µs, %s to %s µs" % tuple(digits(value) for pair in spreads for value in pair)
+    if spreads[0][1] >= spreads[1][0] and spreads[1][1] >= spreads[0][0]:
+        # The two numbers stand in the arithmetic only: side by side they would read as a difference.
+        claim = "%s is not told apart within a node and across nodes: the spreads overlap, so no difference is shown." % what
+        return finding(name, "overlap", claim, arithmetic)
+    if after < before:
+        claim = "%s takes no longer across nodes than within one, with the ranks that were measured." % what
+        return finding(name, "supported", claim, arithmetic)
+    return finding(name, "supported", "%s, %s." % (takes, factor(after / before)), arithmetic)
 
 
 def _bandwidth(op, within, across, suffix):
@@ -110,9 +112,9 @@ def _bandwidth(op, within, across, suffix):
     )
 
 
-def _spread(item):
+def _spread(item, method):
     """Return ``(minimum, 90th percentile)`` of the times at 8 B in µs, or None."""
-    times = next((point.get("time_us") for point in item["sweep"] if point["size_bytes"] == 8), None)
+    times = next((point.get(method) for point in item["sweep"] if point["size_bytes"] == 8), None)
     pair = num(get(times, "min")), num(get(times, "p90"))
     return None if None in pair else pair
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .collectives import collectives
 from .layouts import layouts
 from .links import judged_nodes, links
+from .reduces import reduces
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class Records:
     collectives: list
     links: list
     judged: list
+    reduces: list
 
 
 def collect(data):
     """Return the :class:`Records` of a run folder; ``data`` is what data.py's ``load`` returns."""
-    return Records(data, layouts(data), collectives(data), links(data), judged_nodes(data))
+    return Records(data, layouts(data), collectives(data), links(data), judged_nodes(data), reduces(data))

@@ -9,12 +9,16 @@ from .entries import baseline_reason, entry_reasons, entry_status, missed, of_ki
 from .reading import get, num, rows, text, texts
 
 FARTHEST = 16
+SERVING = "serving_all_reduce"
 FIT = ("alpha_us", "beta_gbps", "residual_rel_median", "residual_rel_max")
 
 
 def collectives(data):
-    """Return one record per collective fact; ``sweep`` sorted by size, ``op`` and ``scope`` always set."""
-    return [_collective(entry) for entry in of_kind(data, "collective")]
+    """Return one record per collective fact that has a sweep to have; ``sweep`` sorted by size, ``op`` and ``scope`` always set.
+
+    The serving runtime's own all-reduce has none (``reduces.py``).
+    """
+    return [_collective(entry) for entry in of_kind(data, "collective") if entry["name"] != SERVING]
 
 
 def _collective(entry):
@@ -37,7 +41,7 @@ def _collective(entry):
         "ranks": num(get(measured, "ranks")),
         "nodes": num(get(measured, "nodes")),
         "latency_8b_us": num(get(measured, "latency_8b_us")) or num(get(measured, "latency_8b_mean_us")),
-        "latency_8b_graph_us": num(get(measured, "latency_8b_graph_us")),
+        "latency_8b_graph_us": num(get(measured, "latency_8b_graph_us")) or num(get(measured, "latency_8b_graph_mean_us")),
         "peak_busbw_gbps": num(get(measured, "peak_busbw_gbps")),
         "fit": _fit(get(measured, "fit")),
         "transport": _transport(get(context, "transport")),
@@ -53,11 +57,12 @@ def _sweep(measured):
 
 
 def _timed(point):
-    """Return a point whose time_us has a median: nccl-tests print the mean only, which stands in for it then."""
-    mean = num(get(point, "time_us", "mean"))
-    if mean is None or num(get(point, "time_us", "median")) is not None:
-        return point
-    return dict(point, time_us=dict(point["time_us"], median=mean))
+    """Return a point whose times have a median: nccl-tests print the mean only, which stands in for it then."""
+    for name in ("time_us", "graph_time_us"):
+        mean = num(get(point, name, "mean"))
+        if mean is not None and num(get(point, name, "median")) is None:
+            point = dict(point, **{name: dict(point[name], median=mean)})
+    return point
 
 
 def _sound(entry):

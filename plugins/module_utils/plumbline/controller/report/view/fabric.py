@@ -10,9 +10,9 @@ from ..verdicts import against_baseline
 SMALL_BYTES = 16384
 
 
-def collective_lines(collectives):
-    """Return a line for every collective: by operation, within nodes before across them."""
-    lines = [_line(item) for item in _once(collectives)]
+def collective_lines(collectives, reduces=()):
+    """Return a line for every collective and for every all-reduce of the serving runtime: by operation, within nodes before across."""
+    lines = [_line(item) for item in _once(collectives)] + [_serving_line(item) for item in reduces]
     return sorted(lines, key=lambda line: (line["op"], line["scope"] != "within", line["how"], line["host"]))
 
 
@@ -45,6 +45,25 @@ def _line(item):
         "transport": _transport(item),
         "path": _path(item),
         "baseline": against_baseline(item["baseline"]),
+    }
+
+
+def _serving_line(item):
+    how = {"cuda_graph": " in a graph", "eager": ""}.get(item["method"], "")
+    return {
+        "op": "all_reduce",
+        "scope": "across" if item["nodes"] > 1 else "within",
+        "host": item["host"],
+        "status": item["status"],
+        "how": "the serving runtime's own, by %s" % (item["path"] or MISSING),
+        "ranks": "%d on %s" % (item["tp"], plural(item["nodes"], "node")),
+        "latency": MISSING,
+        "latency_16k": "%s%s at %s" % (digits(item["time_us"], "µs"), how, size(item["message_bytes"])),
+        "peak": MISSING,
+        "fit": MISSING,
+        "transport": item["path"] or MISSING,
+        "path": MISSING,
+        "baseline": MISSING,
     }
 
 

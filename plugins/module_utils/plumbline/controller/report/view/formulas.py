@@ -37,6 +37,7 @@ FORMULAS = [
     ("all-reduces a token", "2 × layers + 1 under tensor parallelism: attention, MLP, and the embedding once."),
     (
         "per-token estimate",
-        "all-reduces a token × median all-reduce time at hidden size × bytes per value: in a CUDA graph where measured, else plain.",
+        "all-reduces a token × median all-reduce time at hidden size × bytes per value: the serving runtime's own, else NCCL in a CUDA "
+        "graph, else plain.",
     ),
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ....core.fact import PASSING
 from ..findings.layouts import apart
-from ..format import MISSING, digits, factor, interval, plural, seconds
+from ..findings.reduce_times import crossing, dearer
+from ..format import MISSING, digits, factor, interval, plural, seconds, size
 from ..records.layouts import describe
 from ..records.reading import texts
 from ..serving import in_flight
@@ -98,7 +98,7 @@ def _fastest(records):
     text = "%s: %s" % (describe(best), ", ".join(part for part in (interval(_rate(best), "tok/s"), in_flight(best)) if part))
     if len(ranked) == 1:
         return "Only " + text + ", no other layout to compare with."
-    return _against(text, best, ranked[1]) + _why(records.collectives, best, ranked) + "."
+    return _against(text, best, ranked[1]) + _why(records, best, ranked) + "."
 
 
 def _rate(layout):
@@ -124,7 +124,7 @@ def _against(text, best, second):
     )
 
 
-def _why(collectives, best, ranked):
+def _why(records, best, ranked):
     """Say what sets the fastest layout apart, with the measurement that goes with it."""
     if best["ranks"] == 1:
         text = "; one rank exchanges nothing with another"
@@ -132,13 +132,12 @@ def _why(collectives, best, ranked):
         text = "; its ranks never leave the node"
     else:
         return ""
-    slowest = {}
-    for item in collectives:
-        if item["op"] == "all_reduce" and item["status"] in PASSING and item["latency_8b_us"]:
-            slowest[item["scope"]] = max(item["latency_8b_us"], slowest.get(item["scope"], 0))
-    if "across" in slowest and "within" in slowest:
-        text += ", where a small all-reduce takes %s within a node and %s across nodes" % (
-            digits(slowest["within"], "µs"),
-            digits(slowest["across"], "µs"),
+    times = crossing(records.collectives, records.reduces)
+    # Only where the two are apart: else the sentence would state what is noise.
+    if times and dearer(*times):
+        text += ", where an all-reduce of %s takes %s within a node and %s across nodes" % (
+            size(times[1].size_bytes),
+            digits(times[0].us, "µs"),
+            digits(times[1].us, "µs"),
         )
     return text

@@ -36,7 +36,7 @@ def view(records, found, claims):
         "problems": data["problems"],
         "node_table": node_table(found["nodes"]),
         "selection": selection(data, found["nodes"]),
-        "fabric": collective_lines(records.collectives),
+        "fabric": collective_lines(records.collectives, records.reduces),
         "together": together(found["failed"]),
         "links": link_lines(records.links),
         "judged": judged_lines(records.judged),

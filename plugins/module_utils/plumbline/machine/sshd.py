@@ -1,4 +1,4 @@
-"""Which public host keys does this machine's sshd show? Asked of sshd itself, never of the network."""
+"""Which public host keys does this machine's sshd show, and on which port? Asked of sshd itself, never of the network."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 
 from ..core.processes import pids
 
+OPTIONS = ("-f", "-h", "-o", "-p")  # which decide the host keys and the port (sshd(8))
+
 
 def listener_options(cmdline):
-    """Return ``(program, its -f, -h and -o options)`` when a process's title is a listening sshd's, else None.
+    """Return ``(program, its -f, -h, -o and -p options)`` when a process's title is a listening sshd's, else None.
 
     A listening sshd has its own command line as its title, as in
     ``sshd: /usr/sbin/sshd -D -f /etc/ssh/lab_sshd_config [listener] 0 of 10-100 startups``.
@@ -24,9 +26,9 @@ def listener_options(cmdline):
     options, rest = [], words[1:]
     while rest:
         word = rest.pop(0)
-        if word in ("-f", "-h", "-o") and rest:
+        if word in OPTIONS and rest:
             options += [word, rest.pop(0)]
-        elif word[:2] in ("-f", "-h", "-o") and len(word) > 2:
+        elif word[:2] in OPTIONS and len(word) > 2:
             options.append(word)
     return words[0], options
 
@@ -53,6 +55,15 @@ def host_key_paths(sshd_t):
         if key.lower() == "hostkey" and value:
             paths.append(value.strip())
     return paths
+
+
+def port(sshd_t):
+    """Return the first port in the output of ``sshd -T``, None without one."""
+    for line in sshd_t.splitlines():
+        key, _blank, value = line.partition(" ")
+        if key.lower() == "port" and value.strip().isdigit():
+            return int(value)
+    return None
 
 
 def public_key(text):
