@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from ansible.module_utils.plumbline.controller.report.data import load
 from ansible.module_utils.plumbline.controller.report.prediction.constants import COSTS
 from ansible.module_utils.plumbline.controller.report.prediction.fit import fit, layer_alone
-from ansible.module_utils.plumbline.controller.report.prediction.rates import Evidence, all_reduce
+from ansible.module_utils.plumbline.controller.report.prediction.rates import Evidence, all_reduce, evidence
 from ansible.module_utils.plumbline.controller.report.prediction.token import Rates, predict
-from prediction_captures import AICONFIGURATOR, FITTED, H200, H200X4, STUDY, capture, rates, seen, study
-from project import ROOT
+from ansible.module_utils.plumbline.controller.report.records.collect import collect
+from prediction_captures import AICONFIGURATOR, FITTED, H200, H200X4, STUDY, capture, of_fact, rates, seen, study
+from project import ROOT, SCHEMAS
 
 PAGE = (ROOT / "docs/explain.md").read_text()
+FOUR = ROOT / "docs/reference/h200x4"
 HARDWARE = {"7B TP1": "one H200", "32B TP1": "one H200", "72B TP2": "two H200s", "72B PP2": "two H200s"}
 WITHIN = 0.10
 
@@ -83,6 +88,25 @@ def test_two_lab_nodes_of_two_h200s_are_held_against_and_not_fitted_to():
     assert abs(made.tpot_ms / measured - 1) < WITHIN
     assert H200X4 not in FITTED.values()
     assert row("72B TP2 × PP2", "2 × 2 H200s, TCP", *numbers(made, measured), "not fitted", "—") in PAGE
+
+
+def test_four_h200s_are_held_against_and_not_fitted_to():
+    fact = json.loads((FOUR / "one_node/facts/this_machine/benchmark.a_tp4.json").read_text())
+    token, measured, _context = of_fact(fact)
+    made = predict(token, rates(token), COSTS)
+    assert abs(made.tpot_ms / measured - 1) < 0.01
+    assert row("72B TP4", "four H200s", *numbers(made, measured), "not fitted", "—") in PAGE
+
+
+def test_the_measured_wire_explains_tp4_over_two_nodes():
+    """Without torch.compile, so that the report says no number; the all-reduce is the one of that run's fabric phase, over TCP."""
+    token, measured, _context = of_fact(json.loads((FOUR / "two_nodes/facts/lab1/benchmark.tp4_across_ray.json").read_text()))
+    data = load(str(FOUR / "two_nodes"), str(SCHEMAS))
+    time_us, source = all_reduce(evidence(data, collect(data).collectives), token, "NVIDIA H200")
+    assert time_us == pytest.approx(108.8, abs=0.1) and "NCCL by torch" in source
+    made = predict(token._replace(async_scheduling=True), Rates(H200, "measured", time_us, source), COSTS)
+    assert abs(made.tpot_ms / measured - 1) < WITHIN
+    assert row("72B TP4 across, Ray", "2 × 2 H200s, TCP", *numbers(made, measured), "not fitted", "—") in PAGE
 
 
 def test_every_layout_of_the_study_is_in_the_table():

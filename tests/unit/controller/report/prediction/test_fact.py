@@ -70,7 +70,7 @@ def test_what_this_run_measured_goes_before_what_is_known(model):
 def test_under_ray_the_range_has_no_end(model):
     fact = made(model, of=layout(executor="ray"))
     assert fact["measured"]["tpot_high_ms"] is None
-    assert "at least 21.3 ms" in headline(fact) and "what Ray adds" in headline(fact)
+    assert "at least 21.3 ms" in headline(fact) and "what it costs under Ray" in headline(fact)
 
 
 def test_what_does_not_fit_is_not_predicted_and_says_what_lacks(model):

@@ -58,10 +58,13 @@ def test_the_captures_are_within_their_range(name):
     assert (made.high_ms - made.low_ms) / made.tpot_ms < 0.10
 
 
-def test_under_ray_a_prediction_is_the_least():
-    made = predict(of_72b(8, pp=2, nodes=2, executor="ray"), Rates(3125, "", 5.2, ""), COSTS)
-    assert made.high_ms is None
-    assert "Ray" in made.missing[0]
+def test_under_ray_a_prediction_is_the_least_unless_its_server_schedules_asynchronously():
+    token, given = of_72b(8, pp=2, nodes=2, executor="ray"), Rates(3125, "", 5.2, "")
+    for unknown in (None, False):
+        made = predict(token._replace(async_scheduling=unknown), given, COSTS)
+        assert made.high_ms is None and "asynchronous scheduling" in made.missing[0]
+    made = predict(token._replace(async_scheduling=True), given, COSTS)
+    assert made.missing == () and made.high_ms > made.tpot_ms
 
 
 sizes = st.floats(1e6, 1e13)

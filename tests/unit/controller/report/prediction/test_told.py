@@ -79,6 +79,7 @@ def test_a_layout_that_was_foretold_and_never_served_is_shown(records):
     ("kind", "change", "words"),
     [
         ("startup", {"enforce_eager": True}, "without CUDA graphs"),
+        ("startup", {"async_scheduling": False}, "without asynchronous scheduling"),
         ("startup", {"kv_cache_dtype": "fp8"}, "a KV cache in fp8"),
         ("benchmark", {"gpu_name": "NVIDIA B200"}, "NVIDIA B200"),
         ("benchmark", {"gpu_name": None}, "which GPU"),

@@ -2,8 +2,8 @@
 
 What is asked is a dictionary, made from variables before serving and from facts afterwards: the layout (``tp``, ``pp``, ``nodes``,
 ``executor``), the served model (``layers``, ``hidden_size``, ``dtype``, ``weight_bytes`` read for a token, ``kv_bytes_per_token``), the
-request (``concurrency``, ``input_len``, ``output_len``), ``gpu`` (its name, "" for none, None where nobody said) and ``against``, a list
-of sentences. Standard library only.
+request (``concurrency``, ``input_len``, ``output_len``), ``async_scheduling`` where its server has said so, ``gpu`` (its name, "" for
+none, None where nobody said) and ``against``, a list of sentences. Standard library only.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def token_of(asked):
         pp=asked["pp"],
         nodes=asked["nodes"],
         executor=asked.get("executor") or "",
+        async_scheduling=asked.get("async_scheduling"),
     ), []
 
 

@@ -74,6 +74,7 @@ def _afterwards(layout, data, seen):
     asked = {key: layout[key] for key in ("tp", "pp", "nodes", "executor", "gpu", "layers", "hidden_size", "concurrency")}
     asked.update(
         layout=layout["name"],
+        async_scheduling=get(start, "async_scheduling"),
         dtype=text(get(context, "model_dtype")) or text(get(start, "dtype")),
         weight_bytes=layout["read_per_token_bytes"],
         kv_bytes_per_token=layout["kv_bytes_per_token"],
@@ -113,6 +114,8 @@ def _against(layout, start):
         found.append("the server's log says quantization=%s" % layout["quantization"])
     if get(start, "enforce_eager") is True:
         found.append("the server ran without CUDA graphs (enforce_eager)")
+    if layout["executor"] == "mp" and get(start, "async_scheduling") is False:
+        found.append("the server ran without asynchronous scheduling: the costs are with it")
     cache = text(get(start, "kv_cache_dtype"))
     if cache and cache not in KV_OF_16_BITS:
         found.append("a KV cache in %s: the costs are of 16 bits" % cache)
