@@ -15,12 +15,19 @@ from .records.entries import entry_reasons, entry_status, missed, shared_by
 from .records.reading import get, texts
 
 # Column of the node table -> kinds of facts in it.
-PHASES = {"health": ("health",), "clocks": ("clocks",), "fabric": ("collective", "link"), "model": ("model",)}
+PHASES = {
+    "health": ("health",),
+    "clocks": ("clocks",),
+    "gpu_baseline": ("gpu_baseline",),
+    "fabric": ("collective", "link"),
+    "model": ("model",),
+}
 
 # Role that stopped -> column in which its incident shows; others show in "other".
 ROLE_PHASE = {
     "node_health": "health",
     "gpu_clocks": "clocks",
+    "gpu_baseline": "gpu_baseline",
     "fabric_baseline": "fabric",
     "model_sync": "model",
     "vllm_serve": "serve",
@@ -31,10 +38,10 @@ ROLE_PHASE = {
 BESIDE = ("ib_counters",)
 
 # Phases of which every node owes a fact; of the others, every serving node does.
-EVERYONE = ("health", "clocks")
+EVERYONE = ("health", "clocks", "gpu_baseline")
 
 # Words in the name of a phase, or in a tag, by which every node is measured.
-MEASURING = ("health", "clock")
+MEASURING = ("health", "clock", "gpu_baseline")
 
 LOOK = "Read the task's message under Incidents, put it right, and run the playbook again."
 REACH = "Check power, network and sshd: `ansible <node> -m ansible.builtin.ping`; then run the playbook again."
