@@ -127,6 +127,7 @@ WITHOUT = (
     ("startup", "a server that does not start is software"),
     ("benchmark", "how fast a server is, is no fault of one part"),
     ("serve", "serving is software"),
+    ("prediction", "what was foretold is no fault of any part"),
     ("ray", "serving is software"),
     ("vllm", "serving is software"),
     ("sku", "the size or sku_name is not known"),

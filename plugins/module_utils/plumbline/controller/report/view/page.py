@@ -7,6 +7,7 @@ same.
 from __future__ import annotations
 
 from ...tally import SHOWN
+from ..prediction.compare import comparison as against_prediction
 from .compared import compared
 from .fabric import collective_lines, left_out, together
 from .formulas import FORMULAS
@@ -16,6 +17,7 @@ from .layouts import distribution_lines, dummy_warning, layout_lines
 from .models import model_lines
 from .nodes import node_table, selection
 from .pairs import judged_lines, link_lines
+from .prediction import prediction_lines
 from .provenance import commands, environment, measurement_lines, phase_lines, run_lines
 from .recommend import recommendations
 from .sweep import sweep
@@ -48,6 +50,7 @@ def view(records, found, claims, comparison):
         "links": link_lines(records.links),
         "judged": judged_lines(records.judged),
         "layouts": layout_lines(records.layouts, found["layouts"]),
+        "predictions": prediction_lines(against_prediction(records), records.layouts),
         "distributions": distribution_lines(records.layouts),
         "sweep": sweep(records.layouts),
         "dummy": dummy_warning(records.layouts),
