@@ -152,7 +152,7 @@ def test_a_slow_layout_of_one_node_is_the_nodes(tmp_path, folder):
 
 def section(text):
     """Return what the page says of predictions."""
-    return text.partition("### Predicted and measured")[2].partition("\n#")[0]
+    return text.partition("## Predicted and measured")[2].partition("\n#")[0]
 
 
 def test_the_committed_report_says_what_the_facts_render():
