@@ -342,3 +342,29 @@ def test_check_mode_says_what_would_come(hub, options, capsys):
     result = done(capsys, options, _ansible_check_mode=True)
     assert result["fact"]["status"] == "skipped" and result["changed"] and "4 files" in only(result, "check_mode")["seen"]
     assert not os.path.exists(options["path"])
+
+
+def own_disks():
+    """Tell whether this user may mount a disk of its own, in a namespace of its own."""
+    return subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode == 0
+
+
+@needs_client
+@pytest.mark.skipif(not own_disks(), reason="no namespaces with mounts here")
+def test_a_disk_that_fills_up_meanwhile_is_named(hub, options, tmp_path):
+    hub.rate = 12_000_000
+    # 56 MB are enough for the model; 20 MB of somebody else's come when it has begun.
+    root = tmp_path / "disk"
+    root.mkdir()
+    (tmp_path / "options.json").write_text(json.dumps({**options, "path": str(root / "tiny")}))
+    (tmp_path / "driver.py").write_text(DRIVER)
+    begun = "ls tiny/.cache/huggingface/download/*.incomplete"
+    filler = "(until %s; do sleep .1; done; dd if=/dev/zero of=others bs=1M count=20) >/dev/null 2>&1" % begun
+    inside = "mount -t tmpfs -o size=56m tmpfs %s && cd %s && { %s & } && exec %s %s < %s" % (
+        root, root, filler, sys.executable, tmp_path / "driver.py", tmp_path / "options.json",
+    )  # fmt: skip
+    run = subprocess.run(["unshare", "-rm", "sh", "-c", inside], capture_output=True, text=True, timeout=120)
+    result = json.loads(run.stdout)
+    reason = only(result, "model.disk")
+    assert result["fact"]["status"] == "failed" and "No space left" in reason["seen"] and "free space" in reason["remedy"]
+    assert not result["complete"] and result["fact"]["measured"]["transferred_bytes"] > CHUNK

@@ -25,13 +25,13 @@ _KINDS = (
     (r"No space left on device|Disk quota exceeded", "model.disk", "space for every file", "free space, or another model_sync_path", False),
     (r"GatedRepo|gated repo|requires approval|403 Forbidden|403 Client Error", "hub.gated", "access to every file",
      "accept the model's terms on the hub with the account of the token", False),
-    (r"\b401\b|Invalid user token|Invalid credentials", "hub.token", "a token that the hub knows",
+    (r"401 Unauthorized|401 Client Error|Invalid user token|Invalid credentials", "hub.token", "a token that the hub knows",
      "make a new one; model_sync_hub_token", False),
-    (r"\b429\b|Too Many Requests", "hub.rate_limit", "fewer requests",
+    (r"429 Client Error|Too Many Requests", "hub.rate_limit", "fewer requests",
      "wait, then run it again; with a token the limit is higher", True),
     (r"RepositoryNotFound|RevisionNotFound|EntryNotFound|[Nn]ot found in|Not Found for url", "hub.repository",
      "every file of the listing", "did the repository change meanwhile? run it again", False),
-    (r"\b50[0-4]\b|Server Error", "hub.unavailable", "an answer of the hub",
+    (r"\b5\d\d Server Error|[Ss]erver error '5\d\d", "hub.unavailable", "an answer of the hub",
      "run it again later; it goes on where it stopped", True),
     (r"ConnectError|ReadError|ReadTimeout|ConnectTimeout|TimeoutException|ProtocolError|ProxyError|Connection (?:refused|reset)"
      r"|[Nn]ame or service not known|name resolution|unreachable|Consistency check failed|IncompleteRead|[Cc]onnection error"
@@ -41,6 +41,9 @@ _KINDS = (
     (r"No such command|invalid choice|unrecognized arguments", "hub.client", "hf download of huggingface_hub",
      "model_sync_hub_program names the hf of huggingface_hub 0.34 or newer", False),
 )  # fmt: skip
+
+# With it begins what the client says last: its own word for an error, or the last line of a traceback.
+_LAST = re.compile(r"^(?:Error: |(?:[\w]+\.)*\w*(?:Error|Exception|Timeout)(?:: |$))", re.M)
 
 
 def environment(endpoint, token, home, largest):
@@ -100,6 +103,8 @@ def explain(status, said, token):
     """Return the :class:`HubError` for a client that did not succeed."""
     if token:
         said = said.replace(token, "[scrubbed]")
+    begins = [match.start() for match in _LAST.finditer(said)]
+    said = said[begins[-1] :] if begins else said
     lines = [line.strip() for line in scrub_text(said).splitlines() if line.strip() and not line.lstrip().startswith("Hint:")]
     tail = " / ".join(lines[-6:])[-600:]
     if status is None:
