@@ -91,13 +91,12 @@ commit:
 """
 
 import os
-import shlex
 
 from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.core.module import AnsibleModule
+from ansible.module_utils.plumbline.model import download as downloads
 from ansible.module_utils.plumbline.model import hub_download
-from ansible.module_utils.plumbline.model.hub import HubError
 
 
 def main():
@@ -121,17 +120,8 @@ def main():
     args = module.params
     measurement = Measurement("model", os.path.basename(args["path"].rstrip("/")) + ".download")
     measurement.context = {"source": "%s/%s" % (args["endpoint"].rstrip("/"), args["repository"]), "path": args["path"]}
-    download = hub_download.Download(args, measurement, module.check_mode)
-    try:
-        download.run()
-    except HubError as error:
-        measurement.add(error.check, "failed", error.seen, error.threshold, error.remedy)
-    except OSError as error:
-        expected = "a directory that can be read and written"
-        check, remedy = ("model.disk", "free space, or another model_sync_path") if hub_download.is_full(error) else (
-            "model.files", "check the disk and its mounts")  # fmt: skip
-        measurement.add(check, "failed", str(error), expected, remedy + "; the next run goes on from here")
-    measurement.command = shlex.join(download.command) if download.command else None
+    download = hub_download.HubDownload(args, measurement, module.check_mode)
+    downloads.carry_out(download)
     module.exit_json(changed=download.changed, complete=download.complete, commit=download.commit, **measurement.result())
 
 

@@ -60,6 +60,7 @@ from ansible.module_utils.plumbline.model import manifest as manifests
 AGAIN = {
     "random": "rm -r the directory and run again: the same seed makes it again",
     "hub": "-e model_sync_on_corruption=repair downloads it again",
+    "blob": "-e model_sync_on_corruption=repair downloads it again",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ansible.module_utils.plumbline.controller.watched import WatchedAction
-from ansible.module_utils.plumbline.model.hub_download import PROGRESS
+from ansible.module_utils.plumbline.model.download import PROGRESS
 
 
 class ActionModule(WatchedAction):

@@ -33,7 +33,7 @@ class HubError(Exception):
 
 
 class File(NamedTuple):
-    """One file of a commit: bytes, and what the hub says its content hashes to (``sha256``, or ``git``: a blob's SHA-1)."""
+    """One file of a source: bytes, and what it says the content hashes to (``sha256``, ``git``, ``md5``; ``none`` with ``""``)."""
 
     size: int
     algorithm: str

@@ -46,13 +46,17 @@ _KINDS = (
 _LAST = re.compile(r"^(?:Error: |(?:[\w]+\.)*\w*(?:Error|Exception|Timeout)(?:: |$))", re.M)
 
 
+def proxies():
+    """Return what of this environment says how the world is reached."""
+    return {name: os.environ[name] for name in (*_PASSED_ON, *map(str.lower, _PASSED_ON)) if name in os.environ}
+
+
 def environment(endpoint, token, home, largest):
     """Return the client's environment. The token is in it and nowhere else; logins of this node's own are not used.
 
     Xet is off, so that what an interrupted download leaves is the beginning of the file; a file too large for that needs it.
     """
-    names = [name for name in (*_PASSED_ON, *map(str.lower, _PASSED_ON)) if name in os.environ]
-    env = processes.base_environment({name: os.environ[name] for name in names})
+    env = processes.base_environment(proxies())
     env.update(HF_ENDPOINT=endpoint, HF_HOME=home, HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
     env.update(HF_HUB_DISABLE_UPDATE_CHECK="1", HF_HUB_DISABLE_SYMLINKS_WARNING="1", NO_COLOR="1", LC_ALL="C.UTF-8")
     if largest <= HTTP_LIMIT_BYTES:

@@ -37,7 +37,7 @@ def chosen(listed, include, exclude):
     """
 
     def wanted(name):
-        hidden = any(part.startswith(".") for part in name.split("/"))
+        hidden = any(part == "" or part.startswith(".") for part in name.split("/"))  # and what would leave the folder
         return (
             not hidden
             and name != manifests.NAME
@@ -48,14 +48,22 @@ def chosen(listed, include, exclude):
     return {name: file for name, file in listed.items() if wanted(name)}
 
 
-def digests(path, size):
-    """Return ``{"sha256": ..., "git": ...}`` of a file, read once; git's is the SHA-1 of a blob of that size."""
-    sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size)  # noqa: S324 - git's own checksum
+def digests(path, file):
+    """Return ``(SHA-256, the checksum that the source names)`` of a file, read once; that of a source without checksums is ``""``.
+
+    ``git`` is the SHA-1 of a blob of that size, ``md5`` what Azure keeps as Content-MD5, in hex.
+    """
+    sha256 = hashlib.sha256()
+    other = {"git": hashlib.sha1, "md5": hashlib.md5}.get(file.algorithm)
+    # The source's own checksums: a machine in FIPS mode refuses them as security.
+    other = other(b"blob %d\0" % file.size if file.algorithm == "git" else b"", usedforsecurity=False) if other else None
     with open(path, "rb") as data:
         for chunk in iter(lambda: data.read(CHUNK), b""):
             sha256.update(chunk)
-            git.update(chunk)
-    return {"sha256": sha256.hexdigest(), "git": git.hexdigest()}
+            if other:
+                other.update(chunk)
+    found = sha256.hexdigest()
+    return found, other.hexdigest() if other else found if file.algorithm == "sha256" else ""
 
 
 def look(folder, files, threads):
@@ -67,11 +75,11 @@ def look(folder, files, threads):
             return None
         size = os.path.getsize(path)
         if size != file.size:
-            return "%d bytes, the hub has %d" % (size, file.size), None
-        found = digests(path, size)
-        if found[file.algorithm] != file.digest:
-            return "%s %s, the hub says %s" % (file.algorithm, found[file.algorithm], file.digest), None
-        return None, found["sha256"]
+            return "%d bytes, the source has %d" % (size, file.size), None
+        sha256, found = digests(path, file)
+        if found != file.digest:
+            return "%s %s, the source says %s" % (file.algorithm, found, file.digest), None
+        return None, sha256
 
     names = sorted(files)
     with futures.ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
@@ -154,7 +162,7 @@ def finish(hub, commit, folder, files, best, deadline, watch=lambda: None, sleep
         path, there = best[name], os.path.getsize(best[name])
         if not _rest(hub, hub.url(commit, name), path, files[name].size, deadline, sleep):
             return 0
-        if digests(path, files[name].size)["sha256"] != files[name].digest:
+        if digests(path, files[name])[0] != files[name].digest:
             os.remove(path)
             return 0
         place = os.path.join(folder, name)
