@@ -181,6 +181,7 @@ def test_a_killed_download_goes_on_within_its_files(hub, options, capsys, signum
         assert len(asked) == 1 and int(asked[0][6:-1]) >= CHUNK, "the rest was asked for, and nothing before it"
         assert hub.resumed[name] == SIZE - int(asked[0][6:-1])
     assert result["fact"]["measured"]["resumed_bytes"] >= 2 * CHUNK
+    assert {seen[3] for seen in hub.requests if seen[1].startswith("/store/")} == {None}, "our own requests give the token to no other host"
     assert result["fact"]["measured"]["transferred_bytes"] == 2 * SIZE - result["fact"]["measured"]["resumed_bytes"]
 
 
@@ -260,9 +261,9 @@ def test_two_at_once_do_not_trample_each_other(hub, options):
 
 @needs_client
 def test_time_that_is_over_is_told_and_what_came_is_kept(hub, options, capsys):
-    hub.rate = 4_500_000
-    result = done(capsys, options, timeout_s=5)
-    assert only(result, "hub.time")["status"] == "failed" and result["fact"]["measured"]["transferred_bytes"] >= CHUNK
+    hub.rate = 2_900_000
+    result = done(capsys, options, timeout_s=8)
+    assert only(result, "hub.time")["status"] == "failed" and result["fact"]["measured"]["transferred_bytes"] > 1_000_000
     assert hub_files.parts(options["path"]) and not result["complete"]
 
 
