@@ -37,7 +37,8 @@ def chosen(listed, include, exclude):
     """
 
     def wanted(name):
-        hidden = any(part == "" or part.startswith(".") for part in name.split("/"))  # and what would leave the folder
+        # Also what would leave the folder, or break a list of names.
+        hidden = "\n" in name or any(part == "" or part.startswith(".") for part in name.split("/"))
         return (
             not hidden
             and name != manifests.NAME
