@@ -42,13 +42,15 @@ options:
     elements: str
     default: []
   chain:
-    description: The source, then the nodes that pull, in the order in which they hand on.
+    description: Names of the source, and then of the nodes that pull, in the order in which they hand on.
     type: list
-    elements: dict
+    elements: str
     default: []
-    suboptions:
-      name: {description: The node's name., type: str, required: true}
-      address: {description: Name or address by which it is reached., type: str, required: true}
+  addresses:
+    description: The address of each of O(chain).
+    type: list
+    elements: str
+    default: []
   node:
     description: This node's name in O(chain).
     type: str
@@ -89,9 +91,8 @@ EXAMPLES = r"""
     path: /var/lib/plumbline/models/tiny-qwen2
     manifest: "{{ hostvars[head].manifest_result.manifest }}"
     chunk_hashes: "{{ hostvars[head].manifest_result.chunk_hashes }}"
-    chain:
-      - {name: node1, address: 10.98.0.11}
-      - {name: node2, address: 10.98.0.12}
+    chain: [node1, node2]
+    addresses: [10.98.0.11, 10.98.0.12]
     node: node2
     ssh_config: "{{ key_result.config }}"
 """
@@ -138,8 +139,7 @@ class Sync:
         self.verify_s = 0.0
         self.changed = False
         self.wanted = []  # what is to be copied and may be
-        first = self.args["chain"][0] if self.args["chain"] else {"name": "the head"}
-        self.source = f"{first['name']}:{self.path}"
+        self.source = f"{self.args['chain'][0] if self.args['chain'] else 'the head'}:{self.path}"
 
     def compare(self, manifest):
         started = time.monotonic()
@@ -274,10 +274,10 @@ class Sync:
         return True
 
     def upstream(self):
-        """Return the nodes before this one, the nearest first."""
-        chain = self.args["chain"]
-        names = [item["name"] for item in chain]
-        return chain[: names.index(self.args["node"])][::-1] if self.args["node"] in names else chain[:1]
+        """Return ``[(name, address)]`` of the nodes before this one, the nearest first."""
+        nodes, node = list(zip(self.args["chain"], self.args["addresses"])), self.args["node"]
+        place = self.args["chain"].index(node) if node in self.args["chain"] else 1
+        return nodes[:place][::-1]
 
     def copy(self, wanted):
         """Copy files and verify them, and say how it went."""
@@ -315,7 +315,7 @@ class Sync:
         """Run the chain, keep what it measured whatever came of it, and judge."""
         measurement, args, needed = self.measurement, self.args, here.missing_bytes()
         measurement.measured["resumed_bytes"] = manifests.size_bytes(self.manifest, here.wanted) - needed
-        upstreams = [self.reach(here, item) for item in self.upstream()]
+        upstreams = [self.reach(here, *node) for node in self.upstream()]
         chain = chains.Chain(here, upstreams, args["streams"], self.threads, lambda said: self.report(here, said))
         measurement.command = " <- ".join([args["node"], *(item.name for item in upstreams)])
         measurement.context["method"] = "chain"
@@ -339,14 +339,14 @@ class Sync:
             self.passed_by(chain)
             self.verified(len(here.wanted))
 
-    def reach(self, here, node):
-        """Return the upstream of a node."""
-        argv = peer.ssh_argv(self.args["ssh_config"], self.args["user"], node["address"])
+    def reach(self, here, name, address):
+        """Return a node as one to pull from."""
+        argv = peer.ssh_argv(self.args["ssh_config"], self.args["user"], address)
 
         def connect(given_up):
             return peer.Connection(argv, self.path, here.digest, here.chunk_bytes, given_up)
 
-        return chains.Upstream(node["name"], connect)
+        return chains.Upstream(name, connect)
 
     def report(self, here, said):
         """Say how far the copy is, for who looks while it runs."""
@@ -389,12 +389,8 @@ def main():
             "source_status": {"type": "str", "default": ""},
             "copy": {"type": "bool", "default": True},
             "only": {"type": "list", "elements": "str", "default": []},
-            "chain": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {"name": {"type": "str", "required": True}, "address": {"type": "str", "required": True}},
-            },
+            "chain": {"type": "list", "elements": "str", "default": []},
+            "addresses": {"type": "list", "elements": "str", "default": []},
             "node": {"type": "str", "default": ""},
             "user": {"type": "str", "default": "root"},
             "ssh_config": {"type": "path"},

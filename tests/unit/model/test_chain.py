@@ -30,6 +30,7 @@ for data in iter(lambda: sys.stdin.buffer.raw.read(16384), b""):
 def shorter_patience(monkeypatch):
     monkeypatch.setattr(peer, "STALL_S", 2.5)
     monkeypatch.setattr(chains, "GRACE_S", 0.5)
+    monkeypatch.setattr(chunks, "SMALLEST", MIB)
 
 
 class World:
