@@ -16,14 +16,14 @@ from .chunk_server import layout, read_file
 
 NAME = ".plumbline-chunks"
 MIB = 2**20
-SMALLEST, LARGEST = MIB // 4, 32 * MIB
+SMALLEST, LARGEST = MIB // 16, 32 * MIB
 # A chain of n relays takes n chunks' time longer than one copy, and each chunk costs a request: a thousandth of the model balances them.
 PARTS = 1024
 DIGEST = hashlib.sha256().digest_size
 
 
 def size_for(total):
-    """Return the size of a chunk for a model of ``total`` bytes: a power of two near a thousandth of it, 256 KiB to 32 MiB."""
+    """Return the size of a chunk for a model of ``total`` bytes: a power of two near a thousandth of it, 64 KiB to 32 MiB."""
     size = SMALLEST
     while size < total // PARTS and size < LARGEST:
         size *= 2
