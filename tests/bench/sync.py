@@ -1,4 +1,4 @@
-"""``make bench SYNC=1``: a model from the first node of a lab to all others, by method, in one run.
+"""``make bench SYNC=8``: a model from the first node of a lab to all others, by method, in one run.
 
 Each method starts with empty folders and counts until the last node has verified every SHA-256. The ideal is the bytes at the rate of a
 link (``--rate``, as the lab shapes it); ratios to it are what can be compared. Packaged methods run from the first node with a key
