@@ -38,7 +38,7 @@ def fleet(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def model(fleet):
     """Every test begins with a new model on the first node and none on the others."""
-    make = "rm -rf {0}; mkdir -p {0}; cd {0}; for i in 1 2; do head -c {1} /dev/urandom > model-$i.safetensors; done; echo '{{}}' > config.json"
+    make = "rm -rf {0}; mkdir -p {0}; cd {0}; for i in 1 2; do head -c {1} /dev/urandom > model-$i; done; echo '{{}}' > config.json"
     fleet.shell("labm1", make.format(PATH, MIB * 2**20 // 2))
     for name in fleet.names[1:]:
         fleet.shell(name, "rm -rf %s" % PATH)
@@ -104,7 +104,7 @@ def test_a_slow_relay_is_passed_by_and_named(fleet):
 
 def test_a_damaged_shard_at_the_source_stops_the_copy_in_words(fleet):
     fleet.sync("whole").ok("whole")
-    fleet.shell("labm1", "printf X | dd of=%s/model-2.safetensors bs=1 seek=4096 conv=notrunc 2> /dev/null" % PATH)
+    fleet.shell("labm1", "printf X | dd of=%s/model-2 bs=1 seek=4096 conv=notrunc 2> /dev/null" % PATH)
     fleet.shell("labm3", "rm -rf %s" % PATH)
     run = fleet.sync("bad-head")
     assert run.status != 0
@@ -116,7 +116,7 @@ def test_a_damaged_shard_at_the_source_stops_the_copy_in_words(fleet):
 
 def test_a_damaged_shard_at_a_relay_and_a_target_is_not_handed_on(fleet):
     fleet.sync("whole-2").ok("whole")
-    fleet.shell("labm2", "printf X | dd of=%s/model-2.safetensors bs=1 seek=4096 conv=notrunc 2> /dev/null" % PATH)
+    fleet.shell("labm2", "printf X | dd of=%s/model-2 bs=1 seek=4096 conv=notrunc 2> /dev/null" % PATH)
     fleet.shell("labm3", "rm -rf %s" % PATH)
     run = fleet.sync("bad-relay")
     assert run.status != 0 and fact(run, "labm2")["status"] == "failed" and is_whole(fleet, "labm3")
