@@ -240,6 +240,7 @@ class Sync:
 
     def bring(self):
         """Copy under the folder's lock; another run may have copied all of it meanwhile."""
+        os.umask(0o022)  # the user whom the others log in as reads what is here
         try:
             if not self.can_copy():
                 return

@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .peer import Left, PeerError
 
-GRACE_S = 3.0  # for a predecessor that has not begun
+GRACE_S = 8.0  # for a predecessor that has not begun: nodes do not start at the same moment
+GONE_S = 1.0  # for one that was at it, and whose copy nobody goes on with
 STARVED_S = 8.0  # without a chunk, though somebody further up has some: longer than a dead node costs the one that finds it (STALL_S)
 WINDOW_S = 2.0  # over which the own rate is taken
 FASTER = 2.0  # a node further up that is so much faster is gone over to
@@ -55,6 +56,7 @@ class Chain:
         self.fatal = None
         self.over = False
         self.bad_files = {}  # name: SHA-256 seen
+        self.files = []  # a future for each wanted file
         self.began = time.monotonic()
 
     # What the threads share: all of it under `changed`.
@@ -120,7 +122,7 @@ class Chain:
             while not self.over:
                 number = self.at
                 if self.round > 1 and number == 0:
-                    time.sleep(self.round)
+                    time.sleep(self.round)  # what failed for all, as an sshd with too many at once, may pass
                 try:
                     self.stay(number)
                 except Left:
@@ -135,14 +137,16 @@ class Chain:
         upstream = self.upstreams[number]
         connection = upstream.connect(lambda: self.given_up(number))
         try:
-            idle_since = time.monotonic()
+            idle_since, grace_s = time.monotonic(), GRACE_S
             while not self.given_up(number):
                 index = self.claim(connection.have)
                 if index is not None:
                     self.fetch(upstream, connection, index)
                     idle_since = time.monotonic()
                     continue
-                if connection.state in ("idle", "absent") and time.monotonic() - idle_since > GRACE_S:
+                if connection.state == "pulling":
+                    idle_since, grace_s = time.monotonic(), GONE_S
+                if connection.state in ("idle", "absent") and time.monotonic() - idle_since > grace_s:
                     raise PeerError("it has no copy, and makes none")
                 if connection.state == "complete":
                     time.sleep(0.05)  # what is left is being fetched by the others
@@ -213,10 +217,10 @@ class Chain:
         for thread in streams:
             thread.start()
         pool = ThreadPoolExecutor(max_workers=max(1, self.threads))
-        files = [pool.submit(self.guarded, name) for name in self.store.wanted]
+        self.files = [pool.submit(self.guarded, name) for name in self.store.wanted]
         watch = Watch(self)
         try:
-            while not self.over and not all(item.done() for item in files):
+            while not self.over and not self.finished():
                 with self.changed:
                     self.changed.wait(0.1)
                 if time.monotonic() >= deadline:
@@ -230,6 +234,10 @@ class Chain:
                 thread.join()
         if self.fatal is not None:
             raise self.fatal
+
+    def finished(self):
+        """Tell whether each file is verified or given up."""
+        return all(item.done() for item in self.files)
 
     def words(self):
         """Return what is there, as a sentence."""
@@ -290,7 +298,7 @@ class Watch:
             return
         try:
             if self.connection is None:
-                self.connection = chain.upstreams[behind].connect(lambda: chain.given_up(number))
+                self.connection = chain.upstreams[behind].connect(lambda: chain.given_up(number) or chain.finished())
             else:
                 self.connection.look(seen=-1)
             self.compare(number, behind, now)

@@ -85,11 +85,14 @@ class Served:
     def news(self, seen):
         """Return :meth:`look` as soon as there are other than ``seen`` chunks, or after :data:`WAIT_S`."""
         deadline = time.monotonic() + WAIT_S
-        while True:
-            state, have = self.look()
-            if have.count(1) != seen or state == "complete" or time.monotonic() >= deadline:
-                return state, have
+        state, have = self.look()
+        while have.count(1) == seen and state != "complete" and time.monotonic() < deadline:
             time.sleep(POLL_S)
+            # One small file, often; all else is looked at when it says something new.
+            now = read_file(os.path.join(self.work, HAVE))
+            if state == "absent" or now is None or now.count(1) != seen:
+                state, have = self.look()
+        return state, have
 
     def descriptor(self, name):
         """Return an open descriptor of a file: in progress, or whole. It may be renamed between the two looks, hence the third."""
