@@ -351,7 +351,8 @@ class Sync:
 
     def report(self, here, said):
         """Say how far the copy is, for who looks while it runs."""
-        write_atomically(os.path.join(here.work, PROGRESS), json.dumps(said))
+        # With the time, so that a note which does not change is a dead one's.
+        write_atomically(os.path.join(here.work, PROGRESS), json.dumps(dict(said, at=time.time())))
 
     def keep(self, chain, took_s):
         """Note what was moved, from whom and how fast."""

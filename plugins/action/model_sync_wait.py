@@ -44,6 +44,7 @@ from ansible.utils.display import Display
 LOOK_S = 1.0  # between looks at the note, which is one file
 ASK_S = 10.0  # after so long the job itself is asked, though its note is there: it may have been killed
 SAY_S = 10.0
+DEAD_S = 60.0  # a living module writes its note every second, at worst when it has waited for a node that is down
 
 
 def words(said):
@@ -72,10 +73,13 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         _validated, given = self.validate_argument_spec(argument_spec=self.ARGUMENTS)
         job, path, timeout_s = given["job"], given["path"], given["timeout_s"]
-        started = asked = said = time.monotonic()
+        started = asked = said = fresh = time.monotonic()
+        before = None
         while True:
-            note = self.note(path)
-            now = time.monotonic()
+            text = self.note(path)
+            note, now = words(text), time.monotonic()
+            if text != before or text is None:
+                before, fresh = text, now
             if not note or now - asked >= ASK_S:
                 asked = now
                 status = self.status(job, task_vars)
@@ -85,18 +89,21 @@ class ActionModule(ActionBase):
             if note and now - said >= SAY_S:
                 said = now
                 Display().display("    %-12s %s" % ((task_vars or {}).get("inventory_hostname", ""), note))
+            if now - fresh >= DEAD_S:
+                result.update(failed=True, msg="the copy says nothing for %d s: it was killed; the next run goes on from there" % DEAD_S)
+                return result
             if now - started >= timeout_s:
                 result.update(failed=True, msg="the copy still runs on the node after %d s: see its processes there" % timeout_s)
                 return result
             time.sleep(LOOK_S)
 
     def note(self, path):
-        """Return the module's note in words, "" while there is none."""
+        """Return the module's note, None while there is none."""
         done = self._low_level_execute_command("cat %s" % shlex.quote("%s/%s/progress.json" % (path, WORK)), sudoable=True)
         try:
-            return words(json.loads(done.get("stdout") or "null")) if done.get("rc") == 0 else ""
+            return json.loads(done.get("stdout") or "null") if done.get("rc") == 0 else None
         except ValueError:
-            return ""
+            return None
 
     def status(self, job, task_vars):
         """Return what the job says."""

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 from project import load
 
-NOTE = '{"kept_bytes": 25000000000, "missing_bytes": 75000000000, "rate_bytes_s": 1.5e9, "from": "node2"}'
+NOTE = '{"at": %d, "kept_bytes": 25000000000, "missing_bytes": 75000000000, "rate_bytes_s": 1.5e9, "from": "node2"}'
+NOTES = [NOTE % second for second in range(200)]
 
 
 @pytest.fixture
@@ -38,14 +39,19 @@ def waiting(plugin, monkeypatch, notes, states, timeout_s=100):
 
 def test_rate_and_time_left_are_told_every_ten_seconds_and_the_result_is_the_modules(plugin, monkeypatch):
     running = {"finished": False}
-    result, shown = waiting(plugin, monkeypatch, [NOTE] * 25, [running, running, {"finished": True, "fact": {"status": "healthy"}}])
+    result, shown = waiting(plugin, monkeypatch, NOTES[:25], [running, running, {"finished": True, "fact": {"status": "healthy"}}])
     assert result["fact"] == {"status": "healthy"}
     assert [line.split(None, 1) for line in shown] == [["node3", "25 % of 100.0 GB, 1500.0 MB/s from node2, 50 s left"]] * 2
 
 
 def test_a_note_that_a_killed_copy_left_is_not_waited_for(plugin, monkeypatch):
-    result, _shown = waiting(plugin, monkeypatch, [NOTE] * 1000, [{"finished": True, "failed": True, "msg": "killed"}])
+    result, _shown = waiting(plugin, monkeypatch, NOTES, [{"finished": True, "failed": True, "msg": "killed"}])
     assert result["failed"] and result["msg"] == "killed"
+
+
+def test_a_copy_whose_end_nobody_noted_is_found_by_its_silence(plugin, monkeypatch):
+    result, _shown = waiting(plugin, monkeypatch, NOTES[:5] + NOTES[5:6] * 1000, iter(lambda: {"finished": False}, None), timeout_s=7200)
+    assert result["failed"] and "killed" in result["msg"]
 
 
 def test_a_copy_that_never_ends_is_told(plugin, monkeypatch):
