@@ -41,7 +41,7 @@ from ansible.module_utils.plumbline.model.chunk_server import WORK
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-LOOK_S = 1.0  # between looks at the note, which is one file
+LOOK_S = 2.0  # between looks at the note, which is one file
 ASK_S = 10.0  # after so long the job itself is asked, though its note is there: it may have been killed
 SAY_S = 10.0
 DEAD_S = 60.0  # a living module writes its note every second, at worst when it has waited for a node that is down
