@@ -177,7 +177,7 @@ def test_a_node_that_dies_half_way_costs_only_its_time_out(world):
     world.pull("relay", [("source", {})])
     chain = world.pull("one", [("relay", {"then": boot + " | (head -c 4000000; sleep 60)"}), ("source", {})])
     # By its silence, or by a chunk from the source that came meanwhile.
-    assert world.same("one") and chain.upstreams[0].said[0].startswith(("no byte for", "slow: 0.0 MB/s"))
+    assert world.same("one") and chain.upstreams[0].said[0].startswith(("no byte for", "slow: ", "nothing came for"))
     assert chain.upstreams[0].bytes + chain.upstreams[1].bytes == sum(FILES.values())
 
 
@@ -186,7 +186,7 @@ def test_a_slow_relay_is_left_for_the_node_behind_it(tmp_path):
     world.pull("relay", [("source", {})])
     chain = world.pull("one", [("relay", {"rate": 1e6}), ("source", {"rate": 2e7})])
     assert world.same("one") and chain.upstreams[0].said[0].startswith("slow: ")
-    assert chain.upstreams[1].bytes > 30 * MIB
+    assert chain.upstreams[1].bytes > 25 * MIB
 
 
 def test_a_relay_as_fast_as_the_node_behind_it_is_kept(tmp_path):

@@ -19,7 +19,8 @@ from .peer import Left, PeerError
 GRACE_S = 8.0  # for a predecessor that has not begun: nodes do not start at the same moment
 GONE_S = 1.0  # for one that was at it, and whose copy nobody goes on with
 STARVED_S = 8.0  # without a chunk, though somebody further up has some: longer than a dead node costs the one that finds it (STALL_S)
-WINDOW_S = 2.0  # over which the own rate is taken
+WINDOW_S = 4.0  # over which the own rate is taken, from the first chunk on: a chain that only begins is not slow
+PAUSE_S = 1.5  # between two looks that must agree
 FASTER = 2.0  # a node further up that is so much faster is gone over to
 ROUNDS = 3  # through all nodes, before the copy is given up
 HASHED_TWICE = 2  # a file that is not whole is mended this often
@@ -258,6 +259,7 @@ class Watch:
         self.next_look = self.next_report = time.monotonic() + 1.0
         self.pause_s = WINDOW_S
         self.next_probe = 0.0
+        self.suspected = False
         self.fed = (time.monotonic(), 0)  # when something was last kept
 
     def close(self):
@@ -294,7 +296,13 @@ class Watch:
         if (number, behind) != self.pair:
             self.close()
             self.pair, self.pause_s, self.next_probe = (number, behind), WINDOW_S, now + WINDOW_S + 0.5
-        if behind is None or now < self.next_probe:
+            self.suspected = False
+        if not chain.kept:
+            self.next_probe = max(self.next_probe, now + WINDOW_S)
+            behind = behind if now - self.fed[0] > STARVED_S else None
+        elif now < self.next_probe:
+            return
+        if behind is None:
             return
         try:
             if self.connection is None:
@@ -319,9 +327,12 @@ class Watch:
         if lead and now - self.fed[0] > STARVED_S:
             chain.leave(number, "nothing came for %d s, and %s has more" % (STARVED_S, name))
         elif len(lead) > 8 + 4 * chain.streams:
-            self.next_probe, self.pause_s = now + self.pause_s, 2 * self.pause_s
             own, other = self.rate(), self.probe(behind, lead[-1])
-            if other > FASTER * own:
+            # One slow moment is nobody's fault: who leaves for it takes the source's link from the others.
+            sure, self.suspected = self.suspected, other > FASTER * own
+            self.next_probe = now + (PAUSE_S if self.suspected else self.pause_s)
+            self.pause_s *= 2
+            if self.suspected and sure:
                 chain.leave(number, "slow: %.1f MB/s came, %s gave a chunk with %.1f MB/s" % (own / 1e6, name, other / 1e6))
 
     def probe(self, behind, index):
