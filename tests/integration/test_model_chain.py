@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from conftest import ROOT, running_lab
+from conftest import ROOT
 
 pytestmark = pytest.mark.lab
 
@@ -23,11 +23,11 @@ PLAY = """
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory):
+def fleet(tmp_path_factory, new_lab):
     """A lab of four nodes of which the first has a model."""
     folder = tmp_path_factory.mktemp("chain")
     options = {"name": "labm", "subnet": "10.92.0.0/16", "nodes": 4, "lab_docker": False, "lab_vllm": False, "lab_link_rate": "50mbit"}
-    with running_lab(folder, **options) as lab:
+    with new_lab(folder, **options) as lab:
         (folder / "model.yml").write_text(PLAY % ROOT)
         lab.sync = lambda run_id, *words, **more: lab.play(
             str(folder / "model.yml"), *words, run_id=run_id, model_sync_source="directory", model_sync_path=PATH, **more
