@@ -19,11 +19,11 @@ SETUP = "python -m pip install -r %s" % REQUIREMENTS if COLLECTION else "make se
 SETUP_AZURE = "python -m pip install -r %s" % os.path.join(ROOT, "requirements-azure.txt") if COLLECTION else "make azure"
 # How a run comes to have the callback.
 CALLBACK = (
-    "Run one of the collection's playbooks (%(name)s.site), or name the callback in ansible.cfg: callbacks_enabled = %(name)s.plumbline"
-    % {"name": COLLECTION}
+    "Run a playbook of the collection (%(name)s.site), or name the callback in ansible.cfg: callbacks_enabled = %(name)s.plumbline"
     if COLLECTION
-    else "Run from the project's root, where ansible.cfg names the callback, or set ANSIBLE_CALLBACK_PLUGINS to the project's plugins/callback"
-)
+    else "Run from the project's root, where ansible.cfg names the callback, or set ANSIBLE_CALLBACK_PLUGINS to the project's"
+    " plugins/callback"
+) % {"name": COLLECTION}
 
 
 def plugin(name):
