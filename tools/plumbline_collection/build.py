@@ -57,9 +57,18 @@ def _code(project):
         found["plugins/modules/%s" % path.name] = path
     for path in _files(project.root / "plugins"):
         found[str(path.relative_to(project.root))] = path
-    texts = {name: python.rewritten(path.read_text(encoding="utf-8"), project, name) for name, path in found.items()}
+    texts = {name: _text(path.read_text(encoding="utf-8"), project, name) for name, path in found.items()}
     callback = texts["plugins/callback/plumbline.py"]
-    return {**texts, "playbooks/callback_plugins/plumbline.py": metadata.adjacent_callback(callback)}
+    documented = {name: texts["plugins/action/%s.py" % name] for name in project.actions if name not in project.modules}
+    sidecars = {
+        "plugins/modules/%s.yml" % name: python.documentation(text) for name, text in documented.items() if python.documentation(text)
+    }
+    return {**texts, **sidecars, "playbooks/callback_plugins/plumbline.py": metadata.adjacent_callback(callback)}
+
+
+def _text(text, project, name):
+    """A module, a plugin, or what documents a filter."""
+    return python.rewritten(text, project, name) if name.endswith(".py") else templates.rewritten(text, project, name)
 
 
 def _yaml(project):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+import yaml
+
 from . import tasks
 from .edits import Unsafe, apply, offsets
 from .project import COLLECTION
@@ -73,3 +75,13 @@ def _examples(tree, source, starts, project):
             if node.value.value in written:
                 return [(start, end, written.replace(node.value.value, tasks.rewritten(node.value.value, project, "EXAMPLES")))]
     return []
+
+
+def documentation(source):
+    """Return the documentation of an action plugin that has no module beside it, as a file that ``ansible-doc`` reads, or None."""
+    told = {}
+    for node in ast.parse(source).body:
+        name = getattr(node.targets[0], "id", None) if isinstance(node, ast.Assign) else None
+        if name in ("DOCUMENTATION", "EXAMPLES", "RETURN"):
+            told[name] = node.value.value if name == "EXAMPLES" else yaml.safe_load(node.value.value)
+    return "---\n" + yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=WIDTH) if "DOCUMENTATION" in told else None
