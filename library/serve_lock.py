@@ -24,7 +24,7 @@ options:
     type: dict
     default: {}
   gone: {description: Token of a holder that has ended. The action plugin fills it in., type: str, default: ""}
-  path: {description: The lock's file; without it C(/run/plumbline-serving.lock)\, in C(/tmp) for a user who is not root., type: path}
+  path: {description: "The lock's file; without it C(/run/plumbline-serving.lock), in C(/tmp) for a user who is not root.", type: path}
 author: [Plumbline]
 """
 

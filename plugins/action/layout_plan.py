@@ -9,9 +9,9 @@ description:
   - Runs on the controller and touches no node. Which node takes which part, with which program, container, environment, mounts and ports.
   - The variables of the role and the layout that may hold tokens (C(env)) are no part of it, since Ansible prints what it registers.
 options:
-  layout: {description: Keys name, tp, pp, nodes and executor., type: dict, required: true}
-  hosts: {description: Inventory names of the usable nodes\, the head first., type: list, elements: str, required: true}
-  runtime: {description: V(host) for a virtual environment\, V(docker) for containers., type: str, choices: [host, docker], required: true}
+  layout: {description: "Keys name, tp, pp, nodes and executor.", type: dict, required: true}
+  hosts: {description: "Inventory names of the usable nodes, the head first.", type: list, elements: str, required: true}
+  runtime: {description: "V(host) for a virtual environment, V(docker) for containers.", type: str, choices: [host, docker], required: true}
   venv: {description: Virtual environment with vLLM on the nodes., type: str, required: true}
   image: {description: The image's name., type: str, default: ""}
   image_infos:
