@@ -53,7 +53,7 @@ options:
   sweep_prompts_per_slot: {description: Requests of a sweep's level for each one in flight., type: int, default: 4}
   dtype: {description: Type of the weights as given to the server; V(auto) is the model's own., type: str, default: auto}
   extra_args:
-    description: More arguments of C(vllm serve)\, before those of the layout. They decide what the arithmetic of a token may assume.
+    description: More arguments of C(vllm serve), before those of the layout. They decide what the arithmetic of a token may assume.
     type: list
     elements: str
     default: []

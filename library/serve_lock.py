@@ -35,7 +35,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-held: {description: Whether another run holds it\, so that nothing was taken., type: bool, returned: always}
+held: {description: "Whether another run holds it, so that nothing was taken.", type: bool, returned: always}
 former: {description: Who held it before., type: dict, returned: when another did}
 msg:
   description: Who holds or held it and what to do, or why there can be no lock.

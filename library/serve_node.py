@@ -44,7 +44,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-reasons: {description: What was seen\, as the reasons of a fact; each names the node., type: list, elements: dict, returned: always}
+reasons: {description: "What was seen, as the reasons of a fact; each names the node.", type: list, elements: dict, returned: always}
 node:
   description: What the node has.
   type: dict

@@ -59,7 +59,7 @@ containers:
   type: list
   elements: str
   returned: always
-gpus: {description: GPUs with their memory in MiB\, after the end., type: list, elements: dict, returned: always}
+gpus: {description: "GPUs with their memory in MiB, after the end.", type: list, elements: dict, returned: always}
 """
 
 import os

@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 module: pairwise_link
 short_description: Measure the collective of one pair of nodes
 description:
-  - Runs M(plumbline.cluster.collective_torch) on a node and returns what it says as a fact of kind C(link).
+  - Runs M(collective_torch) on a node and returns what it says as a fact of kind C(link).
   - Takes all options of that module beside its own.
 options:
   nodes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = """
 name: plumbline
 type: aggregate
+author: Plumbline
 short_description: keep Plumbline facts and show one verdict line per measurement
 description:
   - Checks each fact that a module returns against its schema (C(docs/schema)) and writes it to

@@ -59,11 +59,9 @@ def _code(project):
         found[str(path.relative_to(project.root))] = path
     texts = {name: _text(path.read_text(encoding="utf-8"), project, name) for name, path in found.items()}
     callback = texts["plugins/callback/plumbline.py"]
-    documented = {name: texts["plugins/action/%s.py" % name] for name in project.actions if name not in project.modules}
-    sidecars = {
-        "plugins/modules/%s.yml" % name: python.documentation(text) for name, text in documented.items() if python.documentation(text)
-    }
-    return {**texts, **sidecars, "playbooks/callback_plugins/plumbline.py": metadata.adjacent_callback(callback)}
+    actions = ["plugins/action/%s.py" % name for name in project.actions if name not in project.modules]
+    documented = {name.replace("/action/", "/modules/"): python.documentation(texts[name], name) for name in actions}
+    return {**texts, **documented, "playbooks/callback_plugins/plumbline.py": metadata.adjacent_callback(callback)}
 
 
 def _text(text, project, name):
@@ -105,6 +103,7 @@ def _metadata(project):
         "galaxy.yml": metadata.galaxy(project),
         "meta/runtime.yml": metadata.runtime(project),
         "meta/execution-environment.yml": metadata.execution_environment(),
+        "tests/sanity/ignore-2.19.txt": metadata.sanity_ignored(project),
         "bindep.txt": metadata.bindep(),
         "requirements.txt": metadata.requirements(project),
         "requirements-azure.txt": metadata.requirements_azure(project),

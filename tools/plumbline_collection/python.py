@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-
-import yaml
+import re
 
 from . import tasks
 from .edits import Unsafe, apply, offsets
@@ -13,6 +12,12 @@ from .project import COLLECTION
 PACKAGE = "ansible.module_utils.plumbline"
 INSTALLED = "ansible_collections.%s.plugins.module_utils.plumbline" % COLLECTION
 WIDTH = 140
+# In Ansible's own words.
+ATTRIBUTES = {
+    "check_mode": "Can run in check_mode and return changed status prediction without modifying target.",
+    "diff_mode": "Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.",
+    "async": "Supports being used with the C(async) keyword.",
+}
 
 
 def rewritten(source, project, path="?"):
@@ -27,13 +32,25 @@ def rewritten(source, project, path="?"):
         elif isinstance(node, ast.keyword) and node.arg == "module_name" and _text(node.value) in project.modules:
             edits.append((*_span(node.value, source, starts), '"%s.%s"' % (COLLECTION, node.value.value)))
     edits += _examples(tree, source, starts, project)
-    changed = apply(source, edits)
+    changed = documented(apply(source, edits), project)
     left = [
         node.module for node in ast.walk(ast.parse(changed)) if isinstance(node, ast.ImportFrom) and not node.level and _ours(node.module)
     ]
     if left:
         raise Unsafe("%s: %s is still imported by the project's name" % (path, left[0]))
     return changed
+
+
+def documented(source, project):
+    """Return a source whose documentation is as collections have it: full names of modules, authors, attributes with a description."""
+    source = re.sub(r"\bM\((%s)\)" % "|".join(project.actions), "M(%s.\\1)" % COLLECTION, source)
+    source = re.sub(r"^author: \[?Plumbline\]?$", 'author: ["Plumbline (!UNKNOWN)"]', source, flags=re.M)
+    return re.sub(
+        r"^( +)(check_mode|diff_mode|async):\n( +support: \w+\n)(?! +description)",
+        lambda found: "%s%s:\n%s  description: %s\n%s" % (*found.group(1, 2), found.group(1), ATTRIBUTES[found.group(2)], found.group(3)),
+        source,
+        flags=re.M,
+    )
 
 
 def _ours(name):
@@ -77,11 +94,18 @@ def _examples(tree, source, starts, project):
     return []
 
 
-def documentation(source):
-    """Return the documentation of an action plugin that has no module beside it, as a file that ``ansible-doc`` reads, or None."""
-    told = {}
-    for node in ast.parse(source).body:
+def documentation(source, path="?"):
+    """Return the documentation of an action plugin that has no module beside it, as a module that says only that.
+
+    ``ansible-doc`` and the tools around it know modules alone; Ansible's own debug and fail are documented so.
+    """
+    lines, starts = source.splitlines(keepends=True), ast.parse(source).body
+    told = []
+    for node in starts:
         name = getattr(node.targets[0], "id", None) if isinstance(node, ast.Assign) else None
         if name in ("DOCUMENTATION", "EXAMPLES", "RETURN"):
-            told[name] = node.value.value if name == "EXAMPLES" else yaml.safe_load(node.value.value)
-    return "---\n" + yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=WIDTH) if "DOCUMENTATION" in told else None
+            told.append("".join(lines[node.lineno - 1 : node.end_lineno]))
+    if len(told) != 3:
+        raise Unsafe("%s: expected DOCUMENTATION, EXAMPLES and RETURN, since no module of that name has them" % path)
+    head = "#!/usr/bin/python\n# The documentation of the action plugin of this name, which does all of it on the controller.\n\n"
+    return head + "from __future__ import annotations\n\n" + "\n".join(told)
