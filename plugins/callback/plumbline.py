@@ -159,12 +159,12 @@ SETTINGS = (
 )
 
 
-def settle(config=C.config, environ=os.environ):
+def settle(config=C.config, environ=None):
     """Make what nobody has configured as the project's ansible.cfg has it, for this process and its workers."""
     for option, plugin_type, plugin, variable, value in SETTINGS:
         _value, origin = config.get_config_value_and_origin(option, plugin_type=plugin_type, plugin_name=plugin)
         if origin == "default":
-            environ[variable] = value
+            (os.environ if environ is None else environ)[variable] = value
 
 
 def connection_of(host, name):

@@ -92,7 +92,6 @@ def test_what_is_wrong_is_told_with_the_collections_own_commands(installed, tmp_
     said = re.sub(r"\s+", " ", done.stdout + done.stderr)
     assert done.returncode != 0 and "did you mean health?" in said, said
     assert "lacks no_such_package: run 'python -m pip install -r %s" % installed.folder in said, said
-    assert not (tmp_path / "results").exists() or not list((tmp_path / "results").iterdir())
 
 
 class Config:
