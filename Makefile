@@ -1,10 +1,11 @@
 # Two commands do everything: `make run` and `make test`. Each sets up what it needs.
 SHELL := /bin/bash
 VENV ?= $(CURDIR)/.venv
+BUILDER ?= $(CURDIR)/build/builder
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,0)
 
-.PHONY: help run test setup azure lab lab-down lint unit integration node-tests bench clean
+.PHONY: help run test setup azure lab lab-down lint unit integration node-tests bench collection sanity image-context clean
 
 help:
 	@echo "make run          set up, bring up the three-node lab, run site.yml, write results/<run id>/report.html"
@@ -14,6 +15,8 @@ help:
 	@echo "make bench        the report of 1,000 synthetic nodes; validate against parallel-ssh on the lab, or on INVENTORY=...; FAULTS=1: three bad nodes;"
 	@echo "                  SYNC=<nodes>: the model to so many, by method  (docs/performance.md)"
 	@echo "make azure        the Azure SDK for inventory/azure, into the same environment  (docs/azure.md)"
+	@echo "make collection   build plumbline.cluster into build/collection; make sanity: ansible-test on it  (docs/collection.md)"
+	@echo "make image-context  what ansible-builder builds an execution environment from, in build/image"
 	@echo "make lint | unit | integration                   parts of make test"
 
 run: lab
@@ -59,5 +62,15 @@ else
 	python tests/bench/validate.py $(or $(INVENTORY),inventory/lab) $(if $(FAULTS),--faults)
 endif
 
+collection: setup
+	PYTHONPATH=tools python -m plumbline_collection build/collection
+
+sanity: collection
+	tools/sanity.sh build/collection --skip-test import
+
+image-context: collection
+	$(BUILDER)/bin/ansible-builder --version > /dev/null 2>&1 || { python -m venv $(BUILDER) && $(BUILDER)/bin/pip install --quiet ansible-builder==3.2.0; }
+	$(BUILDER)/bin/ansible-builder create --file execution-environment.yml --context build/image
+
 clean: lab-down
-	rm -rf $(VENV) results
+	rm -rf $(VENV) results build

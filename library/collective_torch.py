@@ -135,6 +135,7 @@ attributes:
   check_mode:
     support: full
     description: Nothing is started; the fact is C(skipped).
+author: [Plumbline]
 """
 
 EXAMPLES = r"""

@@ -30,6 +30,7 @@ attributes:
   check_mode:
     support: full
     description: Verifies, never writes; the fact is C(skipped) when there is no model yet.
+author: [Plumbline]
 """
 
 EXAMPLES = r"""

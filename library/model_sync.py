@@ -83,6 +83,7 @@ attributes:
   check_mode:
     support: full
     description: Compares, and says what would be copied.
+author: [Plumbline]
 """
 
 EXAMPLES = r"""

@@ -24,7 +24,7 @@ options:
   memory_bytes: {description: Memory that Ray may schedule; without it each raylet claims all of the machine., type: int, required: true}
   object_store_bytes: {description: Size of Ray's shared-memory object store., type: int, required: true}
   gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
-  nvidia_smi: {description: Path of nvidia-smi\, which finds these; without it\, wherever PATH has it., type: path}
+  nvidia_smi: {description: "Path of nvidia-smi, which finds these; without it, wherever PATH has it.", type: path}
   env: {description: Environment for Ray and the workers it starts., type: dict, default: {}}
   container: {description: Running container to start Ray in; empty for this machine itself., type: str, default: ""}
   work_dir: {description: Folder for the log., type: path, required: true}

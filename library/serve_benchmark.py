@@ -17,7 +17,7 @@ description:
     the lock was there before, under load and after. Throttled is C(degraded), a lost lock C(failed).
   - When the server dies the client is ended, what the runs before measured is kept, and the fact is C(failed) with the reason.
 options:
-  program: {description: Path of the C(vllm) command\, or its name in a container., type: str, required: true}
+  program: {description: "Path of the C(vllm) command, or its name in a container.", type: str, required: true}
   container: {description: Running container to run the client in; empty for this machine itself., type: str, default: ""}
   node_addresses:
     description: Addresses of the layout's nodes, the head first. A run ends when the connections of one of the others are gone.
@@ -53,7 +53,7 @@ options:
   sweep_prompts_per_slot: {description: Requests of a sweep's level for each one in flight., type: int, default: 4}
   dtype: {description: Type of the weights as given to the server; V(auto) is the model's own., type: str, default: auto}
   extra_args:
-    description: More arguments of C(vllm serve)\, before those of the layout. They decide what the arithmetic of a token may assume.
+    description: More arguments of C(vllm serve), before those of the layout. They decide what the arithmetic of a token may assume.
     type: list
     elements: str
     default: []

@@ -24,7 +24,7 @@ options:
     type: dict
     default: {}
   gone: {description: Token of a holder that has ended. The action plugin fills it in., type: str, default: ""}
-  path: {description: The lock's file; without it C(/run/plumbline-serving.lock)\, in C(/tmp) for a user who is not root., type: path}
+  path: {description: "The lock's file; without it C(/run/plumbline-serving.lock), in C(/tmp) for a user who is not root.", type: path}
 author: [Plumbline]
 """
 
@@ -35,7 +35,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-held: {description: Whether another run holds it\, so that nothing was taken., type: bool, returned: always}
+held: {description: "Whether another run holds it, so that nothing was taken.", type: bool, returned: always}
 former: {description: Who held it before., type: dict, returned: when another did}
 msg:
   description: Who holds or held it and what to do, or why there can be no lock.

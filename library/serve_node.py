@@ -16,19 +16,19 @@ options:
     description: Keys name, tp, pp, nodes, executor and optionally extra_args.
     type: dict
     required: true
-  program: {description: Path of the C(vllm) command\, or its name in a container., type: str, required: true}
+  program: {description: "Path of the C(vllm) command, or its name in a container.", type: str, required: true}
   container: {description: Running container to look into; empty for this machine itself., type: str, default: ""}
   node_ip: {description: This node's address as the other nodes reach it., type: str, required: true}
-  ports: {description: Ports that must be free here\, by the name of their variable without C(vllm_serve_)., type: dict, default: {}}
+  ports: {description: "Ports that must be free here, by the name of their variable without C(vllm_serve_).", type: dict, default: {}}
   model: {description: Folder of the model on the node., type: path, required: true}
   require_manifest: {description: Whether a model without a manifest is refused., type: bool, default: true}
   max_model_len: {description: Context length in tokens., type: int, default: 2048}
   dtype: {description: Data type of the weights., type: str, default: auto}
-  extra_args: {description: More arguments for C(vllm serve)\, before those of the layout., type: list, elements: str, default: []}
+  extra_args: {description: "More arguments for C(vllm serve), before those of the layout.", type: list, elements: str, default: []}
   gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
-  env: {description: Environment of the server\, for C(VLLM_PP_LAYER_PARTITION)., type: dict, default: {}}
+  env: {description: "Environment of the server, for C(VLLM_PP_LAYER_PARTITION).", type: dict, default: {}}
   gpu_idle_mib: {description: MiB that may be in use on a GPU that counts as free., type: int, default: 1024}
-  nvidia_smi: {description: Path of nvidia-smi; without it\, wherever PATH has it., type: path}
+  nvidia_smi: {description: "Path of nvidia-smi; without it, wherever PATH has it.", type: path}
 author: [Plumbline]
 """
 
@@ -44,7 +44,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-reasons: {description: What was seen\, as the reasons of a fact; each names the node., type: list, elements: dict, returned: always}
+reasons: {description: "What was seen, as the reasons of a fact; each names the node.", type: list, elements: dict, returned: always}
 node:
   description: What the node has.
   type: dict
@@ -53,8 +53,8 @@ node:
     address: {description: The node's address., type: str}
     gpus: {description: "GPUs that it may use, by index with UUID and memory in MiB, in the order of the ranks.", type: list}
     ranks: {description: "GPUs that the ranks take here, with C(index) and C(uuid); empty without a GPU.", type: list}
-    versions: {description: Versions of vllm and ray\, null where there is none., type: dict}
-    memory: {description: The memory arithmetic\, null where there is none., type: dict}
+    versions: {description: "Versions of vllm and ray, null where there is none.", type: dict}
+    memory: {description: "The memory arithmetic, null where there is none.", type: dict}
 """
 
 import json

@@ -12,7 +12,7 @@ description:
 options:
   work_dir: {description: Folder with the layout's logs on the node., type: path, required: true}
   container: {description: Name of the layout's container; empty for none., type: str, default: ""}
-  node_ip: {description: This node's address\, to say who speaks., type: str, required: true}
+  node_ip: {description: "This node's address, to say who speaks.", type: str, required: true}
   within_s:
     description:
       - Only logs that were written to in the last so many seconds are read, since the folder has those of earlier runs as well.

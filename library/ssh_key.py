@@ -44,7 +44,7 @@ options:
       address: {description: Name or address by which it is reached., type: str, required: true}
       port: {description: Port of its sshd., type: int, default: 22}
       host_keys: {description: "Its public host keys, C(type base64) each, as M(ssh_host_keys) reads them.", type: list, elements: str,
-                  no_log: false, default: []}
+                  default: []}
 attributes:
   check_mode:
     support: full

@@ -27,7 +27,7 @@ options:
     type: int
     default: 60
   gpus: {description: "GPUs that are looked at, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
-  nvidia_smi: {description: Path of nvidia-smi; without it\, wherever PATH has it., type: path}
+  nvidia_smi: {description: "Path of nvidia-smi; without it, wherever PATH has it.", type: path}
 author: [Plumbline]
 """
 
@@ -59,7 +59,7 @@ containers:
   type: list
   elements: str
   returned: always
-gpus: {description: GPUs with their memory in MiB\, after the end., type: list, elements: dict, returned: always}
+gpus: {description: "GPUs with their memory in MiB, after the end.", type: list, elements: dict, returned: always}
 """
 
 import os

@@ -13,7 +13,7 @@ description:
   - Under Ray the cluster must have every expected node before the start, and afterwards the nodes that run the workers are named.
     In a native layout over several nodes M(vllm_worker) has started the others, and their connections to the head name them.
 options:
-  program: {description: Path of the C(vllm) command\, or its name in a container., type: str, required: true}
+  program: {description: "Path of the C(vllm) command, or its name in a container.", type: str, required: true}
   container: {description: Running container to start it in; empty for this machine itself., type: str, default: ""}
   layout:
     description: Keys name, tp, pp, nodes, executor (C(ray) or C(mp)) and optionally extra_args.
@@ -44,17 +44,17 @@ options:
     default: []
   ray_port: {description: Port of Ray's control store on the head., type: int, default: 6379}
   port: {description: Port of the server., type: int, default: 8000}
-  master_port: {description: Port of torch.distributed's store\, for native layouts over several nodes., type: int, default: 29501}
+  master_port: {description: "Port of torch.distributed's store, for native layouts over several nodes.", type: int, default: 29501}
   max_model_len: {description: Context length in tokens., type: int, default: 2048}
   dtype: {description: Data type of the weights., type: str, default: auto}
   extra_args: {description: More arguments for C(vllm serve)., type: list, elements: str, default: []}
   gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
-  nvidia_smi: {description: Path of nvidia-smi\, which finds these; without it\, wherever PATH has it., type: path}
+  nvidia_smi: {description: "Path of nvidia-smi, which finds these; without it, wherever PATH has it.", type: path}
   env:
     description: Environment of the server. Its API key, here as E(VLLM_API_KEY) or in the arguments, is shown in the first completion.
     type: dict
     default: {}
-  context: {description: Noted in the fact\, for example the image., type: dict, default: {}}
+  context: {description: "Noted in the fact, for example the image.", type: dict, default: {}}
   work_dir: {description: Folder for the log., type: path, required: true}
   timeout_s: {description: Seconds until the first completion must have been answered., type: int, default: 900}
 author: [Plumbline]

@@ -17,7 +17,7 @@ options:
     type: dict
     required: true
   serve_id: {description: Id that marks every process of the serving run., type: str, required: true}
-  rank: {description: This node's place in the layout\, from 1; 0 is the head., type: int, required: true}
+  rank: {description: "This node's place in the layout, from 1; 0 is the head.", type: int, required: true}
   model: {description: Folder of the model on the node., type: path, required: true}
   served_name: {description: Name under which the model is served., type: str, required: true}
   head_address: {description: Address of the head node., type: str, required: true}
@@ -28,7 +28,7 @@ options:
   dtype: {description: Data type of the weights., type: str, default: auto}
   extra_args: {description: More arguments for C(vllm serve)., type: list, elements: str, default: []}
   gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
-  nvidia_smi: {description: Path of nvidia-smi\, which finds these; without it\, wherever PATH has it., type: path}
+  nvidia_smi: {description: "Path of nvidia-smi, which finds these; without it, wherever PATH has it.", type: path}
   env: {description: Environment of the process., type: dict, default: {}}
   container: {description: Running container to start it in; empty for this machine itself., type: str, default: ""}
   work_dir: {description: Folder for the log., type: path, required: true}

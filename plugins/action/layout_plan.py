@@ -9,9 +9,9 @@ description:
   - Runs on the controller and touches no node. Which node takes which part, with which program, container, environment, mounts and ports.
   - The variables of the role and the layout that may hold tokens (C(env)) are no part of it, since Ansible prints what it registers.
 options:
-  layout: {description: Keys name, tp, pp, nodes and executor., type: dict, required: true}
-  hosts: {description: Inventory names of the usable nodes\, the head first., type: list, elements: str, required: true}
-  runtime: {description: V(host) for a virtual environment\, V(docker) for containers., type: str, choices: [host, docker], required: true}
+  layout: {description: "Keys name, tp, pp, nodes and executor.", type: dict, required: true}
+  hosts: {description: "Inventory names of the usable nodes, the head first.", type: list, elements: str, required: true}
+  runtime: {description: "V(host) for a virtual environment, V(docker) for containers.", type: str, choices: [host, docker], required: true}
   venv: {description: Virtual environment with vLLM on the nodes., type: str, required: true}
   image: {description: The image's name., type: str, default: ""}
   image_infos:
@@ -52,25 +52,25 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-began_s: {description: When the layout's turn began\, in seconds since the epoch., type: float, returned: always}
-program: {description: Path of C(vllm)\, or its name in the image., type: str, returned: always}
-ray_program: {description: Path of C(ray)\, or its name in the image., type: str, returned: always}
-container: {description: Name of the layout's container\, empty without one., type: str, returned: always}
-hosts: {description: The layout's nodes\, the head first; empty when there are too few., type: list, elements: str, returned: always}
+began_s: {description: "When the layout's turn began, in seconds since the epoch.", type: float, returned: always}
+program: {description: "Path of C(vllm), or its name in the image.", type: str, returned: always}
+ray_program: {description: "Path of C(ray), or its name in the image.", type: str, returned: always}
+container: {description: "Name of the layout's container, empty without one.", type: str, returned: always}
+hosts: {description: "The layout's nodes, the head first; empty when there are too few.", type: list, elements: str, returned: always}
 container_hosts: {description: Those that get a container., type: list, elements: str, returned: always}
 ray_hosts: {description: Those that get a Ray node., type: list, elements: str, returned: always}
 worker_hosts: {description: Those that serve headless., type: list, elements: str, returned: always}
 slots: {description: Ranks on each node., type: int, returned: always}
-ports: {description: Ports that the head must have free\, by the end of their variables' names., type: dict, returned: always}
-env: {description: Environment of every program\, under the variables of role and layout., type: dict, returned: always}
+ports: {description: "Ports that the head must have free, by the end of their variables' names.", type: dict, returned: always}
+env: {description: "Environment of every program, under the variables of role and layout.", type: dict, returned: always}
 volumes: {description: Volumes of the containers., type: list, elements: str, returned: always}
 mounts: {description: Mounts of what must be there already., type: list, elements: dict, returned: always}
 device_requests: {description: GPUs of the containers., type: list, elements: dict, returned: always}
-chosen_device_requests: {description: Those of nodes with a choice of GPUs\, by node., type: dict, returned: always}
-gpus: {description: GPUs that each node may use\, by node; empty for all., type: dict, returned: always}
-gpu_problems: {description: What is wrong with that choice\, as sentences., type: list, elements: str, returned: always}
+chosen_device_requests: {description: "Those of nodes with a choice of GPUs, by node.", type: dict, returned: always}
+gpus: {description: "GPUs that each node may use, by node; empty for all.", type: dict, returned: always}
+gpu_problems: {description: "What is wrong with that choice, as sentences.", type: list, elements: str, returned: always}
 context: {description: What the startup fact notes of the image., type: dict, returned: always}
-image_problems: {description: What is wrong with the image\, as sentences., type: list, elements: str, returned: always}
+image_problems: {description: "What is wrong with the image, as sentences.", type: list, elements: str, returned: always}
 layout_dir: {description: Folder of the layout's logs on each node., type: str, returned: always}
 """
 

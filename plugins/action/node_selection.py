@@ -41,10 +41,10 @@ plumbline_selection:
   type: dict
   returned: always
   contains:
-    serving: {description: Names of the serving nodes\, the head first., type: list, elements: str}
+    serving: {description: "Names of the serving nodes, the head first.", type: list, elements: str}
     spares: {description: Names of the spares., type: list, elements: str}
     excluded: {description: Reason by name., type: dict}
-    replaced: {description: For each node that was due and is out\, the spare that serves instead (by) and why., type: list, elements: dict}
+    replaced: {description: "For each node that was due and is out, the spare that serves instead and why.", type: list, elements: dict}
     layouts: {description: For each layout its nodes and how many it lacks., type: list, elements: dict}
 """
 

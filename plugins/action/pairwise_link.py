@@ -7,6 +7,43 @@ names, in rank order) and ``round`` (from 1).
 
 from __future__ import annotations
 
+DOCUMENTATION = r"""
+module: pairwise_link
+short_description: Measure the collective of one pair of nodes
+description:
+  - Runs M(collective_torch) on a node and returns what it says as a fact of kind C(link).
+  - Takes all options of that module beside its own.
+options:
+  nodes:
+    description: The pair's two names, in the order of their ranks.
+    type: list
+    elements: str
+    required: true
+  round:
+    description: The round that the pair is measured in, from 1.
+    type: int
+    required: true
+attributes:
+  check_mode:
+    support: full
+author: [Plumbline]
+"""
+
+EXAMPLES = r"""
+- name: Measure this node's pair
+  pairwise_link:
+    collective: all_reduce
+    nodes: [gpu1, gpu2]
+    round: 1
+"""
+
+RETURN = r"""
+fact:
+  description: The fact under C(plumbline.link); shape in C(docs/schema/link.schema.json). Nothing on the rank that leaves it to the other.
+  returned: on the rank that measures
+  type: dict
+"""
+
 from ansible.module_utils.plumbline.fabric.pairs import link_fact
 from ansible.plugins.action import ActionBase
 

@@ -91,7 +91,7 @@ report_md:
 import os
 
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.plumbline.controller import run_folder
+from ansible.module_utils.plumbline.controller import place, run_folder
 from ansible.module_utils.plumbline.controller.action import ControllerAction
 from ansible.module_utils.plumbline.controller.report.data import SCHEMA_DIR
 from ansible.module_utils.plumbline.controller.report.verdicts import lines, why_list
@@ -120,7 +120,7 @@ class ActionModule(ControllerAction):
             from ansible.module_utils.plumbline.controller.report.compare import compared, fleet
             from ansible.module_utils.plumbline.controller.report.render import build, differing, stale, write
         except ImportError as error:
-            raise ValueError("the controller's Python lacks %s: install the project's dependencies, `make setup`" % error.name) from error
+            raise ValueError("the controller's Python lacks %s: `%s` installs it" % (error.name, place.SETUP)) from error
         lost = run_folder.not_kept() if os.path.abspath(os.environ.get("PLUMBLINE_RUN_DIR", "")) == run_dir else []
         against = compared.Against(
             run_dir,

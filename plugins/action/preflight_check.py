@@ -71,14 +71,21 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook import Playbook
 
 try:
-    from ansible.module_utils.plumbline.controller import preflight, tags
+    from ansible.module_utils.plumbline.controller import place, preflight, tags
     from ansible.module_utils.plumbline.controller.action import ControllerAction
     from ansible.module_utils.plumbline.controller.variables import Variables
 except ImportError as error:
     # The first of our plugins to be asked for anything: what is wrong with the others shows here.
+    try:
+        from ansible.module_utils.plumbline.controller.place import COLLECTION, SETUP
+    except ImportError:
+        COLLECTION, SETUP = "", "make setup"
     raise AnsibleActionFail(
-        "Plumbline's code cannot be imported (%s). Its callback, which ansible.cfg names, says where it is: run from the project's root,"
-        " or set ANSIBLE_CALLBACK_PLUGINS to the project's plugins/callback; and `make setup` installs what the controller needs." % error
+        "Plumbline's code cannot be imported (%s). `%s` installs what the controller's Python (%s) needs." % (error, SETUP, sys.executable)
+        if COLLECTION
+        else "Plumbline's code cannot be imported (%s). Its callback, which ansible.cfg names, says where it is: run from the project's"
+        " root, or set ANSIBLE_CALLBACK_PLUGINS to the project's plugins/callback; and `make setup` installs what the controller needs."
+        % error
     ) from error
 
 CHECKS = ["inventory", "variables", "tags", "controller"]
@@ -143,5 +150,9 @@ class ActionModule(ControllerAction):
         known = tags.written()
         if not manager or not (set(asked) | set(skipped)) - known - tags.SPECIAL:
             return []
-        plays = [play for path in paths for play in Playbook.load(path, variable_manager=manager, loader=self._loader).get_plays()]
-        return tags.unknown(asked, skipped, known | tags.of_plays(plays), tags.is_ours(paths))
+        plays = [
+            play
+            for path in map(place.path_of, paths)
+            for play in Playbook.load(path, variable_manager=manager, loader=self._loader).get_plays()
+        ]
+        return tags.unknown(asked, skipped, known | tags.of_plays(plays), tags.all_ours(paths))

@@ -5,6 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = """
 name: plumbline
 type: aggregate
+author: Plumbline
 short_description: keep Plumbline facts and show one verdict line per measurement
 description:
   - Checks each fact that a module returns against its schema (C(docs/schema)) and writes it to
@@ -48,10 +49,11 @@ from ansible.plugins.callback import CallbackBase
 # does, once for all plugins: Ansible loads it before any play and starts its workers from the process that it is in.
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 _MODULE_UTILS = os.path.join(_ROOT, "plugins", "module_utils")
-if _MODULE_UTILS not in ansible.module_utils.__path__:
+_INSTALLED = __name__.startswith("ansible_collections.")  # a collection's code is found by its name
+if not _INSTALLED and _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
-from ansible.module_utils.plumbline.controller import run_folder, unreachable
+from ansible.module_utils.plumbline.controller import place, run_folder, unreachable
 from ansible.module_utils.plumbline.controller.preload import preload
 from ansible.module_utils.plumbline.controller.tally import Tally
 from ansible.module_utils.plumbline.core.fact import headline, kind_of
@@ -62,7 +64,7 @@ try:
     from ansible.module_utils.plumbline.controller.report.records.entries import entry_reasons, entry_status  # noqa: E402
 except ImportError as error:
     # Facts are kept all the same, and preflight says what the controller lacks.
-    UNCHECKED = "facts are not checked against their schemas: the controller's Python lacks %s (make setup)" % error.name
+    UNCHECKED = "facts are not checked against their schemas: the controller's Python lacks %s (%s)" % (error.name, place.SETUP)
 else:
     UNCHECKED = None
 
@@ -73,6 +75,7 @@ TEXTS = (
 )  # fmt: skip
 # Playbooks that measure nothing: they must also run where no results can be kept.
 MEASURE_NOTHING = ("reset.yml", "lab_up.yml", "lab_down.yml")
+SSH_ARGS = "-o ControlMaster=auto -o ControlPersist=120s -o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 FAILED = 2  # the exit status of ansible-playbook for failed hosts
 
 COLOURS = {
@@ -96,10 +99,11 @@ def remove_in(pid, folder):
 
 
 def version():
-    """Return Plumbline's version as pyproject.toml has it, or None when it is not there."""
+    """Return Plumbline's version as pyproject.toml or the collection's manifest has it, or None when it is not there."""
+    name, pattern = ("MANIFEST.json", r'"version": "([^"]+)"') if _INSTALLED else ("pyproject.toml", r'^version = "([^"]+)"')
     try:
-        with open(os.path.join(_ROOT, "pyproject.toml"), encoding="utf-8") as stream:
-            return re.search(r'^version = "([^"]+)"', stream.read(), re.M).group(1)
+        with open(os.path.join(_ROOT, name), encoding="utf-8") as stream:
+            return re.search(pattern, stream.read(), re.M).group(1)
     except (OSError, AttributeError):
         return None
 
@@ -134,6 +138,8 @@ def started_without_config(argv, config=None, folders=None):
     ansible.cfg alone. Somebody with a configuration of their own names the callback in it.
     """
     ours = os.path.join(_ROOT, "ansible.cfg")
+    if _INSTALLED:  # found by its name from anywhere; settle() brings what a run needs of the settings
+        return None
     if config and os.path.realpath(config) == ours:
         return None
     if os.path.join(_ROOT, "plugins", "callback") in [os.path.realpath(folder) for folder in folders or ()]:
@@ -143,6 +149,22 @@ def started_without_config(argv, config=None, folders=None):
         "the project's settings are not in use (Ansible read %s), so nothing was touched. Start it from %s, or from here with\n"
         "  ANSIBLE_CONFIG=%s %s" % (config or "no ansible.cfg", _ROOT, shlex.quote(ours), command)
     )
+
+
+# Settings of the project's ansible.cfg that a collection has no file for: option, plugin that has it, environment variable, value.
+SETTINGS = (
+    ("DEFAULT_NO_TARGET_SYSLOG", None, None, "ANSIBLE_NO_TARGET_SYSLOG", "true"),  # modules get vllm_serve_env, which may hold tokens
+    ("pipelining", "connection", "ssh", "ANSIBLE_PIPELINING", "true"),
+    ("ssh_args", "connection", "ssh", "ANSIBLE_SSH_ARGS", SSH_ARGS),  # a lost node is noticed
+)
+
+
+def settle(config=C.config, environ=None):
+    """Make what nobody has configured as the project's ansible.cfg has it, for this process and its workers."""
+    for option, plugin_type, plugin, variable, value in SETTINGS:
+        _value, origin = config.get_config_value_and_origin(option, plugin_type=plugin_type, plugin_name=plugin)
+        if origin == "default":
+            (os.environ if environ is None else environ)[variable] = value
 
 
 def connection_of(host, name):
@@ -201,11 +223,13 @@ class CallbackModule(CallbackBase):
         arguments = context.CLIARGS
         self._over = False
         if self.run:  # a second playbook of the same command: one run
-            self.run["playbook"] += " " + os.path.relpath(playbook._file_name)
+            self.run["playbook"] += " " + place.playbook_of(playbook._file_name)
             return
         how = started_without_config(sys.argv, C.CONFIG_FILE, C.config.get_config_value("DEFAULT_CALLBACK_PLUGIN_PATH"))
         if how:
             self._refuse(how)
+        if _INSTALLED:
+            settle()
         run_id = self._make_folder(os.path.basename(playbook._file_name), bool(arguments.get("check")))
         atexit.register(self._at_exit, os.getpid())
         self._also_at_sigterm(os.getpid())
@@ -216,7 +240,7 @@ class CallbackModule(CallbackBase):
             "started_at": now(),
             "finished_at": None,
             "plumbline_version": version(),
-            "playbook": os.path.relpath(playbook._file_name),
+            "playbook": place.playbook_of(playbook._file_name),
             "tags": list(arguments.get("tags") or []),
             "skip_tags": list(arguments.get("skip_tags") or []),
             "limit": arguments.get("subset"),
@@ -338,14 +362,14 @@ class CallbackModule(CallbackBase):
         if nodes and not self.run["check"]:
             inventory = " ".join("-i %s" % shlex.quote(item) for item in self.run["inventory"])
             limit = " --limit %s" % shlex.quote(self.run["limit"]) if self.run["limit"] else ""
-            reset = os.path.relpath(os.path.join(_ROOT, "playbooks", "reset.yml"))
+            reset = place.playbook("reset")
             found.append(
                 "What it started on %s may still run: the task itself, servers and containers of a layout, locked clocks. This ends them:\n"
                 "  ansible-playbook %s%s%s" % (shortened(nodes), inventory + " " if inventory else "", reset, limit)
             )
         facts = sum(1 for path in self.keeper.kept if path.startswith("facts" + os.sep))
         if facts and not self.run["check"]:
-            report = os.path.relpath(os.path.join(_ROOT, "playbooks", "report.yml"))
+            report = place.playbook("report")
             found.append(
                 "%d facts are kept in %s. A report on them:\n  ansible-playbook %s -e report_run_dir=%s"
                 % (facts, os.path.relpath(self.dir), report, shlex.quote(self.dir))
@@ -443,7 +467,7 @@ class CallbackModule(CallbackBase):
             {
                 "host": host,
                 "task": result.task.get_name(),
-                "role": role.get_name() if role else None,
+                "role": place.short(role.get_name()) if role else None,
                 "state": state,
                 "message": message[:2000],
                 "at": now(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = """
 name: plumbline_fold
 type: stdout
+author: Plumbline
 short_description: Ansible's default output, folded for a large fleet
 description:
   - The default output, except that in a play on more than twelve hosts a task that went well on one of them prints nothing for it.

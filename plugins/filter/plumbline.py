@@ -2,28 +2,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
-name: plumbline_addresses
-short_description: the addresses by which nodes reach each other
-description:
-  - For each host the first that is set of a variable of a role's own, C(plumbline_address), C(ansible_host) and its name.
-  - C(localhost) and C(::1) are V(127.0.0.1).
-positional: hostvars, own_variable
-options:
-  _input: {description: Names of hosts., type: list, elements: str, required: true}
-  hostvars: {description: The variable C(hostvars)., type: dict, required: true}
-  own_variable: {description: Name of a host variable that goes first., type: str, default: plumbline_address}
-"""
-
-EXAMPLES = r"""
-addresses: "{{ groups['serving'] | plumbline_addresses(hostvars) }}"
-"""
-
-RETURN = r"""
-_value: {description: One address for each host\, in order., type: list, elements: str}
-"""
-
-
 # Other names of this machine's own loopback: an IPv6 address is no part of a URL as it is.
 LOOPBACK = {"::1": "127.0.0.1", "localhost": "127.0.0.1", "ip6-localhost": "127.0.0.1"}
 

@@ -29,7 +29,7 @@ options:
     description: This plugin's name.
     required: true
     type: str
-    choices: [azure_scale_set]
+    choices: [azure_scale_set, plumbline.cluster.azure_scale_set]
   resource_group:
     description: The resource group of the scale sets.
     required: true

@@ -22,4 +22,4 @@ def test_an_unknown_tag_is_named_with_the_nearest():
 def test_in_somebody_elses_playbook_only_a_near_name_is_called():
     assert tags.unknown(["monitoring"], [], KNOWN, False) == []
     assert len(tags.unknown(["clock"], [], KNOWN, False)) == 1
-    assert tags.is_ours([tags.ROOT + "/site.yml"]) and not tags.is_ours(["/somewhere/site.yml"])
+    assert tags.all_ours([tags.ROOT + "/site.yml"]) and not tags.all_ours(["/somewhere/site.yml"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from . import run_folder
+from . import place, run_folder
 from .report import data as run_data
 from .report.records.entries import entry_status
 from .report.records.reading import get
@@ -29,10 +29,7 @@ def load():
     """
     folder = os.environ.get(FOLDER)
     if not folder:
-        raise NothingKeeps(
-            "%s is not set, so no fact is kept: the plumbline callback sets it. Run from the project's root, where ansible.cfg names"
-            " the callback, or set ANSIBLE_CALLBACK_PLUGINS to the project's plugins/callback." % FOLDER
-        )
+        raise NothingKeeps("%s is not set, so no fact is kept: the plumbline callback sets it. %s." % (FOLDER, place.CALLBACK))
     lost = run_folder.not_kept()
     if lost:
         raise NothingKeeps("what was measured could not be kept, so nothing can be decided from it: %s" % "; ".join(lost))

@@ -7,6 +7,7 @@ import importlib.util
 import re
 
 from ..serving.command import LAYOUT_KEYS
+from .place import SETUP
 
 EXECUTORS = ("ray", "mp")
 RUNTIMES = ("host", "docker")
@@ -192,8 +193,8 @@ def package_problems(packages, python):
     if not missing:
         return []
     return [
-        "the controller's Python (%s) lacks %s: run 'make setup', or %s -m pip install %s"
-        % (python, ", ".join(missing), python, " ".join(missing))
+        "the controller's Python (%s) lacks %s: run '%s', or %s -m pip install %s"
+        % (python, ", ".join(missing), SETUP, python, " ".join(missing))
     ]
 
 

@@ -12,9 +12,11 @@ import importlib
 
 from ansible.plugins import loader
 
+from .place import plugin
+
 # What the first phases, those that every node takes, use. A name that is not there, or a plugin that this version of Ansible lacks, is
 # loaded where it is needed, or fails there with a message of its own.
-ACTIONS = ("ansible.legacy.normal", "node_health", "preflight_node", "preflight_check", "fleet_health", "node_selection")
+ACTIONS = ("ansible.legacy.normal", *map(plugin, ("node_health", "preflight_node", "preflight_check", "fleet_health", "node_selection")))
 CONNECTIONS = ("ansible.builtin.ssh", "ansible.builtin.local")
 MODULES = ("ansible.executor.interpreter_discovery", "ansible.executor.module_common", "ansible.executor.powershell.module_manifest")
 

@@ -10,10 +10,8 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..core.scrub import scrub_text
+from .place import ROLES_DIR
 from .preflight import REMOVED
-
-# roles of the project that this file belongs to.
-ROLES_DIR = os.path.join(os.path.realpath(__file__).partition(os.sep + os.path.join("plugins", "module_utils"))[0], "roles")
 
 # Names in which a role keeps results: what others may read, and what does not exist before the role ran.
 REGISTERED = r"^\s*(?:register|loop_var|index_var): (\w+)"

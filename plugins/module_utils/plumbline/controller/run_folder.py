@@ -12,10 +12,13 @@ import re
 from datetime import datetime, timezone
 
 from ..core.files import write_atomically
+from .place import COLLECTION, playbook
 
 # Names what could not be kept to those who decide or report later in the run, one sentence a line. An environment has limited room.
 NOT_KEPT = "PLUMBLINE_NOT_KEPT"
 _NAMED = 20
+# The playbook that renders a run again, as seen from the project's root.
+REPORT = playbook("report") if COLLECTION else "playbooks/report.yml"
 # As much as a few facts need: a full disk often still takes an empty file.
 _PROBE_BYTES = 64 * 1024
 
@@ -60,7 +63,7 @@ def claim(root, wanted=None):
                     break  # made for this run, for example to put the output there
                 raise CannotKeep(
                     "%s is there already, with the results of another run: choose another PLUMBLINE_RUN_ID or none. To render that run"
-                    " again: ansible-playbook playbooks/report.yml -e report_run_dir=%s" % (folder, folder)
+                    " again: ansible-playbook %s -e report_run_dir=%s" % (folder, REPORT, folder)
                 )
             count += 1
             folder = os.path.join(root, "%s-%d" % (base, count))

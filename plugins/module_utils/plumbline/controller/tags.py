@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 
-ROOT = os.path.realpath(__file__).partition(os.sep + os.path.join("plugins", "module_utils"))[0]
+from .place import ROOT, is_ours
 
 # What Ansible itself knows.
 SPECIAL = {"all", "tagged", "untagged", "always", "never"}
@@ -60,6 +60,6 @@ def unknown(asked, skipped, known, complete):
     return found
 
 
-def is_ours(paths):
+def all_ours(paths):
     """Tell whether all playbooks are the project's own."""
-    return all(os.path.realpath(path).startswith(ROOT + os.sep) for path in paths)
+    return all(is_ours(path) for path in paths)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ansible.module_utils.basic as basic
+from ansible.module_utils import basic
 
 from .scrub import scrub_options, scrub_text
 

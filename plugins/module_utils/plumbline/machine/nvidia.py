@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 from . import nvidia_messages as messages
 

@@ -13,10 +13,8 @@ import jsonschema
 import referencing
 
 from ...core.fact import KINDS, finite
+from ..place import SCHEMA_DIR
 from .accept import accepts
-
-# docs/schema of the project that this file belongs to.
-SCHEMA_DIR = os.path.join(os.path.realpath(__file__).partition(os.sep + os.path.join("plugins", "module_utils"))[0], "docs", "schema")
 
 RUN_DEFAULTS = {
     "run_id": None,

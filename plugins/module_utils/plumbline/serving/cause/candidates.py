@@ -21,7 +21,7 @@ _FRAMES_LINES = 400
 
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):\s*$")
 _LINK = re.compile(r"^(?:The above exception was the direct cause of|During handling of the above exception, another)")
-_FRAME = re.compile(r"""^\s*File ["“](?P<file>[^"”]*)["”], line (?P<line>\d+)(?:, in (?P<where>\S+))?""")
+_FRAME = re.compile(r"""^\s*File ["\u201c](?P<file>[^"\u201d]*)["\u201d], line (?P<line>\d+)(?:, in (?P<where>\S+))?""")
 _GROUP = re.compile(r"^ *(?:\| |\+-+ ?(?:\d+ -+)?|\+ (?=Exception Group))")
 # After frames: any class, dotted or not, with a text, an empty text or none.
 _LOOSE = re.compile(

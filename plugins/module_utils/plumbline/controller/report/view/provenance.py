@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from ...run_folder import REPORT
 from ..format import MISSING, seconds
 from ..records.entries import entry_status
 from ..records.reading import get, num, plain, texts
@@ -89,7 +90,7 @@ def commands(run):
         parts += ["--limit", str(run["limit"])]
     if run["check"]:
         parts.append("--check")
-    again = ["ansible-playbook", "playbooks/report.yml", "-e"]
+    again = ["ansible-playbook", REPORT, "-e"]
     return [
         ("repeat this run", shlex.join(parts)),
         ("render this report again", shlex.join([*again, "report_run_dir=results/%s" % run["run_id"]])),
