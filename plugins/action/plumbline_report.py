@@ -9,6 +9,7 @@ short_description: Renders the report of one run from its run folder
 description:
   - Reads C(run.json), C(facts/), C(incidents.json) and C(selection.json) of a run folder, checks every fact
     against its schema, and writes C(facts.json), C(report.md), C(report.html) and C(plots/) into it.
+  - Writes facts and verdicts for other programs where it is told to.
   - Reads nothing else, so that rendering twice writes the same bytes.
   - A bad verdict is a result and not a failure of the module; see RV(overall) and RV(not_proven).
   - Runs on the controller, with the Python that runs Ansible.
@@ -21,6 +22,18 @@ options:
     description: The folder with C(report.md.j2) and C(report.html.j2).
     type: path
     required: true
+  jsonl:
+    description:
+      - A file for the facts as JSON lines, one for each fact (C(docs/schema/line.schema.json)); its name ends in C(.jsonl).
+      - A path that is not absolute is one in the run folder. Empty is none.
+    type: str
+    default: ""
+  prometheus:
+    description:
+      - A file for facts and verdicts in Prometheus' text format, as node_exporter's textfile collector reads it; its name ends in C(.prom).
+      - A path that is not absolute is one in the run folder. Empty is none.
+    type: str
+    default: ""
 requirements: [jinja2, jsonschema, matplotlib]
 attributes:
   check_mode:
@@ -46,6 +59,14 @@ lines:
   description: One verdict line for every node and every layout.
   type: list
   elements: str
+  returned: always
+nodes:
+  description: The verdict on each node.
+  type: dict
+  returned: always
+layouts:
+  description: The verdict on each layout.
+  type: dict
   returned: always
 not_proven:
   description: What is failed or incomplete, with the reason and what to do; empty if nothing is.
@@ -77,7 +98,8 @@ import os
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.plumbline.controller import run_folder
 from ansible.module_utils.plumbline.controller.action import ControllerAction
-from ansible.module_utils.plumbline.controller.report.data import SCHEMA_DIR
+from ansible.module_utils.plumbline.controller.report.data import SCHEMA_DIR, load
+from ansible.module_utils.plumbline.controller.report.exports.files import expect_folder, export_paths, exports
 from ansible.module_utils.plumbline.controller.report.verdicts import lines, why_list
 from ansible.module_utils.plumbline.core.fact import worst
 
@@ -85,7 +107,12 @@ from ansible.module_utils.plumbline.core.fact import worst
 class ActionModule(ControllerAction):
     """The action behind ``plumbline_report:``."""
 
-    ARGUMENTS = {"run_dir": {"type": "path", "required": True}, "template_dir": {"type": "path", "required": True}}
+    ARGUMENTS = {
+        "run_dir": {"type": "path", "required": True},
+        "template_dir": {"type": "path", "required": True},
+        "jsonl": {"type": "str", "default": ""},
+        "prometheus": {"type": "str", "default": ""},
+    }
 
     def answer(self, arguments, task_vars):
         """Render, write what differs, return the verdicts."""
@@ -94,22 +121,32 @@ class ActionModule(ControllerAction):
             raise ValueError("run_dir %s is no folder. Expected results/<run id> of an earlier run: see `ls results`." % run_dir)
         try:
             # Here, since a controller without them must still be told what to do.
-            from ansible.module_utils.plumbline.controller.report.render import build, differing, stale, write
+            from ansible.module_utils.plumbline.controller.report.render import build_of, differing, stale, write
         except ImportError as error:
             raise ValueError("the controller's Python lacks %s: install the project's dependencies, `make setup`" % error.name) from error
+        wanted = export_paths(arguments)
         lost = run_folder.not_kept() if os.path.abspath(os.environ.get("PLUMBLINE_RUN_DIR", "")) == run_dir else []
-        files, found = build(run_dir, SCHEMA_DIR, arguments["template_dir"])
+        data = load(run_dir, SCHEMA_DIR)
+        files, found = build_of(data, arguments["template_dir"])
+        overall = worst([found["overall"], "incomplete"]) if lost else found["overall"]
+        # After the report, which a folder that is missing for them must not cost.
+        files.update(exports(data, {**found, "overall": overall}, wanted))
         changed, removed = differing(run_dir, files), stale(run_dir, files)
         if not self._task.check_mode:
             try:
-                write(run_dir, files, changed)
+                write(run_dir, files, [path for path in changed if path not in wanted.values()])
                 for path in removed:
                     os.unlink(os.path.join(run_dir, path))
+                for path in wanted.values():
+                    expect_folder(os.path.dirname(os.path.join(run_dir, path)))
+                write(run_dir, files, [path for path in changed if path in wanted.values()])
             except OSError as error:
                 raise AnsibleActionFail("cannot write the report: %s. Is %s writable, with free space?" % (error, run_dir)) from error
         return {
             "changed": bool(changed or removed),
-            "overall": worst([found["overall"], "incomplete"]) if lost else found["overall"],
+            "overall": overall,
+            "nodes": {name: verdict["status"] for name, verdict in found["nodes"].items()},
+            "layouts": {name: verdict["status"] for name, verdict in found["layouts"].items()},
             "lines": lines(found) + lost,
             "not_proven": lost + why_list(found),
             "written": changed,

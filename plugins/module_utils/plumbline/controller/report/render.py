@@ -29,7 +29,12 @@ def build(run_dir, schema_dir, template_dir):
 
     Raises what :func:`data.load` raises, and jinja2's errors for a broken template.
     """
-    records = collect(load(run_dir, schema_dir))
+    return build_of(load(run_dir, schema_dir), template_dir)
+
+
+def build_of(data, template_dir):
+    """Return what :func:`build` returns, of a run folder that is loaded already."""
+    records = collect(data)
     found = verdicts(records)
     claims = findings(records)
     plots = draw(records)
