@@ -57,6 +57,7 @@ class World:
     def __init__(self):
         self.objects = {kind: {} for kind in FIELDS}
         self.surveys, self.credentials_of, self.secrets, self.requests = {}, {}, {}, []
+        self.settings = {"AWX_ANSIBLE_CALLBACK_PLUGINS": ["/somebody/elses"]}
         self._next = 1
         default = self.create("organizations", {"name": "Default"})
         machine = self.create("credential_types", {"name": "Machine", "kind": "ssh", "managed": True})
@@ -137,7 +138,12 @@ class Handler(BaseHTTPRequestHandler):
             status, answer = refused.status, refused.body
         content = b"" if answer is None else json.dumps(answer).encode()
         self.send_response(status)
-        for key, value in (("X-API-Product-Name", "AWX"), ("X-API-Product-Version", "24.6.1"), ("Content-Length", str(len(content)))):
+        for key, value in (
+            ("X-API-Product-Name", "AWX"),
+            ("X-API-Product-Version", "24.6.1"),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(content))),
+        ):
             self.send_header(key, value)
         self.end_headers()
         self.wfile.write(content)
@@ -146,6 +152,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _route(self, path, query, body):
         world = self.server.world
+        if path in ("/api/v2/settings/all/", "/api/v2/settings/jobs/"):
+            world.settings.update({key: value for key, value in body.items() if self.command == "PATCH"})
+            return 200, world.settings
         match = re.fullmatch(r"/api/v2/(\w+)/(?:(\d+)/(?:(\w+)/)?)?", path)
         kind, number, below = match.groups() if match else (None, None, None)
         if kind == "unified_job_templates" and number is None and self.command == "GET":

@@ -65,6 +65,7 @@ def test_awx_is_set_up_and_a_second_run_changes_nothing(awx, tmp_path):
     world = awx.world
     said = done.stdout + done.stderr
     assert not [secret for secret in SECRETS if secret in said]
+    assert world.settings["AWX_ANSIBLE_CALLBACK_PLUGINS"] == ["/somebody/elses", "/runner/project/plugins/callback"]
     source = world.named("inventory_sources", "train")
     assert json.loads(source["source_vars"]) == {"PLUMBLINE_AZURE_RESOURCE_GROUP": "Train-RG", "PLUMBLINE_AZURE_SCALE_SETS": "train"}
     assert (ROOT / source["source_path"]).is_file() and source["update_on_launch"] is True
