@@ -4,7 +4,7 @@ VENV ?= $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,0)
 
-.PHONY: help run test setup azure lab lab-down lint unit integration node-tests bench clean
+.PHONY: help run test setup azure lab lab-down lint unit integration node-tests bench docs clean
 
 help:
 	@echo "make run          set up, bring up the three-node lab, run site.yml, write results/<run id>/report.html"
@@ -13,6 +13,7 @@ help:
 	@echo "make node-tests   testinfra assertions on the lab's nodes"
 	@echo "make bench        validate against parallel-ssh on the lab, or on INVENTORY=...; FAULTS=1: three bad nodes  (docs/performance.md)"
 	@echo "make azure        the Azure SDK for inventory/azure, into the same environment  (docs/azure.md)"
+	@echo "make docs         the documentation's site, with a page for each module and role, in build/site"
 	@echo "make lint | unit | integration                   parts of make test"
 
 run: lab
@@ -53,5 +54,10 @@ node-tests: setup
 bench: setup
 	python tests/bench/validate.py $(or $(INVENTORY),inventory/lab) $(if $(FAULTS),--faults)
 
+docs: setup
+	python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	python scripts/docs_site.py build/docs
+	python -m mkdocs build --strict
+
 clean: lab-down
-	rm -rf $(VENV) results
+	rm -rf $(VENV) results build

@@ -15,7 +15,7 @@ from ansible.module_utils.plumbline.core.fact import KINDS
 from project import ROOT
 
 CELL = 120  # characters in a cell of a table, at most
-LOCAL = {".git", ".venv", ".ansible", ".pytest_cache", ".ruff_cache", ".import_linter_cache", "__pycache__", "results"}
+LOCAL = {".git", "build", ".venv", ".ansible", ".pytest_cache", ".ruff_cache", ".import_linter_cache", "__pycache__", "results"}
 
 
 def files(*patterns):
