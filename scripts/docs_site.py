@@ -3,7 +3,7 @@
 
 The pages are the repository's own, in its own folders, so that their links hold. Beside them, under ``reference/``, are pages that are
 made here and are not kept in the repository: one for each module and each role, with a heading for each of their variables, and the
-report of every run folder that the repository has.
+report of every run folder that the repository has: of real machines, and of the lab.
 """
 
 from __future__ import annotations
@@ -115,19 +115,24 @@ def own_pages():
     return pages + sorted(path for path in linked - set(pages) if path.is_file())
 
 
+def runs():
+    """Return ``{name: run folder}``: those of docs/reference, and those of the lab that the tests keep."""
+    found = {}
+    for folder, prefix in (("docs/reference", ""), ("tests/captures/lab_runs", "lab/")):
+        for path in sorted((ROOT / folder).rglob("run.json")):
+            found[prefix + path.parent.relative_to(ROOT / folder).as_posix()] = path.parent
+    return found
+
+
 def reports(target):
-    """Write the report of every run folder of docs/reference; return their names."""
+    """Write the report of each of them."""
     from ansible.module_utils.plumbline.controller.report import data, render
 
-    found = []
-    for run in sorted(path.parent for path in (ROOT / "docs/reference").rglob("run.json")):
-        name = run.relative_to(ROOT / "docs/reference").as_posix()
+    for name, run in runs().items():
         files, _verdicts = render.build(str(run), data.SCHEMA_DIR, str(ROOT / "roles/report/templates"))
         page = target / "reference/reports" / name / "report.html"
         page.parent.mkdir(parents=True)
         page.write_bytes(files["report.html"])
-        found.append(name)
-    return found
 
 
 def build(target):
@@ -140,8 +145,12 @@ def build(target):
     for name, content in reference_pages().items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_text(content)
-    lines = ["# Reports of real runs\n", "Rendered by this version from the facts in `docs/reference`.\n"]
-    lines += ["- [%s](%s/report.html)" % (name, name) for name in reports(target)]
+    reports(target)
+    lines = [
+        "# Reports\n",
+        "Rendered by this version from the facts of runs: on real machines, and in the lab, whose numbers are of processors.\n",
+    ]
+    lines += ["- [%s](%s/report.html)" % (name, name) for name in runs()]
     (target / "reference/reports/index.md").write_text("\n".join(lines) + "\n")
 
 
