@@ -11,7 +11,7 @@ help:
 	@echo "make test         set up, lint, unit tests with cases and fuzz, integration tests in a lab of their own"
 	@echo "make lab          bring the lab up only          make lab-down    take it down, leave nothing behind"
 	@echo "make node-tests   testinfra assertions on the lab's nodes"
-	@echo "make bench        validate against parallel-ssh on the lab, or on INVENTORY=...; FAULTS=1: three bad nodes  (docs/performance.md)"
+	@echo "make bench        the report of 1,000 synthetic nodes; validate against parallel-ssh on the lab, or on INVENTORY=...; FAULTS=1: three bad nodes  (docs/performance.md)"
 	@echo "make azure        the Azure SDK for inventory/azure, into the same environment  (docs/azure.md)"
 	@echo "make docs         the documentation's site, with a page for each module and role, in build/site"
 	@echo "make lint | unit | integration                   parts of make test"
@@ -52,6 +52,7 @@ node-tests: setup
 	python -m pytest tests/node --hosts=ansible://nodes --ansible-inventory=inventory/lab
 
 bench: setup
+	python tests/bench/page.py
 	python tests/bench/validate.py $(or $(INVENTORY),inventory/lab) $(if $(FAULTS),--faults)
 
 docs: setup

@@ -57,12 +57,18 @@ from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.model import manifest as manifests
 
+AGAIN = {
+    "random": "rm -r the directory and run again: the same seed makes it again",
+    "hub": "-e model_sync_on_corruption=repair downloads it again",
+    "blob": "-e model_sync_on_corruption=repair downloads it again",
+}
+
 
 def verify(measurement, path, known, threads, source):
     """Compare the files with the manifest and add the reasons; return the number of bad files."""
     difference = manifests.compare(path, known, threads)
     bad = manifests.differing(difference)
-    again = "rm -r the directory and run again: the same seed makes it again" if source == "random" else "copy it again"
+    again = AGAIN.get(source, "copy it again")
     for name in bad:
         measurement.add(
             "model.corrupt",
@@ -114,6 +120,8 @@ def work(module, args, measurement):
         bad = verify(measurement, path, known, threads, args["source"])
     measurement.measured = manifests.measured(known, time.monotonic() - started, bad)
     measurement.context["manifest_sha256"] = manifests.digest(known)
+    if known.get("origin"):
+        measurement.context["origin"] = known["origin"]
     return known, changed
 
 

@@ -8,9 +8,10 @@ module: plumbline_report
 short_description: Renders the report of one run from its run folder
 description:
   - Reads C(run.json), C(facts/), C(incidents.json) and C(selection.json) of a run folder, checks every fact
-    against its schema, and writes C(facts.json), C(report.md), C(report.html) and C(plots/) into it.
+    against its schema, and writes C(facts.json), C(report.md), C(report.html), C(junit.xml) and C(plots/) into it.
   - Writes facts and verdicts for other programs where it is told to.
-  - Reads nothing else, so that rendering twice writes the same bytes.
+  - Compares with earlier runs in the folder around it, which an index there makes fast, and reads nothing else. So rendering twice
+    writes the same bytes.
   - A bad verdict is a result and not a failure of the module; see RV(overall) and RV(not_proven).
   - Runs on the controller, with the Python that runs Ansible.
 options:
@@ -34,6 +35,21 @@ options:
       - A path that is not absolute is one in the run folder. Empty is none.
     type: str
     default: ""
+  compare_with:
+    description:
+      - A run to compare with, by its id in O(results_dir) or by the path of its folder.
+      - V("") is for each layout the last earlier run of the same model, layout and SKU, V(none) no run.
+    type: str
+    default: ""
+  fleet_baseline:
+    description: A file that O(fleet_baseline_write) wrote. The nodes are compared with it.
+    type: path
+  fleet_baseline_write:
+    description: Write the medians and spreads of this run's nodes by SKU into this file.
+    type: path
+  results_dir:
+    description: The folder with the other runs. The folder around O(run_dir), if it is not given.
+    type: path
 requirements: [jinja2, jsonschema, matplotlib]
 attributes:
   check_mode:
@@ -112,6 +128,10 @@ class ActionModule(ControllerAction):
         "template_dir": {"type": "path", "required": True},
         "jsonl": {"type": "str", "default": ""},
         "prometheus": {"type": "str", "default": ""},
+        "compare_with": {"type": "str", "default": ""},
+        "fleet_baseline": {"type": "path"},
+        "fleet_baseline_write": {"type": "path"},
+        "results_dir": {"type": "path"},
     }
 
     def answer(self, arguments, task_vars):
@@ -121,13 +141,23 @@ class ActionModule(ControllerAction):
             raise ValueError("run_dir %s is no folder. Expected results/<run id> of an earlier run: see `ls results`." % run_dir)
         try:
             # Here, since a controller without them must still be told what to do.
+            from ansible.module_utils.plumbline.controller.report.compare import compared, fleet
             from ansible.module_utils.plumbline.controller.report.render import build_of, differing, stale, write
         except ImportError as error:
             raise ValueError("the controller's Python lacks %s: install the project's dependencies, `make setup`" % error.name) from error
         wanted = export_paths(arguments)
         lost = run_folder.not_kept() if os.path.abspath(os.environ.get("PLUMBLINE_RUN_DIR", "")) == run_dir else []
+        against = compared.Against(
+            run_dir,
+            SCHEMA_DIR,
+            arguments["compare_with"],
+            arguments["fleet_baseline"],
+            arguments["results_dir"],
+            keep=not self._task.check_mode,
+        )
         data = load(run_dir, SCHEMA_DIR)
-        files, found = build_of(data, arguments["template_dir"])
+        files, found = build_of(data, arguments["template_dir"], against)
+        lost = lost + against.problems
         overall = worst([found["overall"], "incomplete"]) if lost else found["overall"]
         # After the report, which a folder that is missing for them must not cost.
         files.update(exports(data, {**found, "overall": overall}, wanted))
@@ -137,11 +167,15 @@ class ActionModule(ControllerAction):
                 write(run_dir, files, [path for path in changed if path not in wanted.values()])
                 for path in removed:
                     os.unlink(os.path.join(run_dir, path))
+                if arguments["fleet_baseline_write"]:
+                    fleet.write(arguments["fleet_baseline_write"], fleet.made_of(against.run))
                 for path in wanted.values():
                     expect_folder(os.path.dirname(os.path.join(run_dir, path)))
                 write(run_dir, files, [path for path in changed if path in wanted.values()])
             except OSError as error:
-                raise AnsibleActionFail("cannot write the report: %s. Is %s writable, with free space?" % (error, run_dir)) from error
+                raise AnsibleActionFail(
+                    "cannot write the report: %s. Is %s writable, with free space?" % (error, error.filename or run_dir)
+                ) from error
         return {
             "changed": bool(changed or removed),
             "overall": overall,

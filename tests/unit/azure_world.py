@@ -55,6 +55,7 @@ class World:
         machine.update(instanceId=str(number), sku={"name": SIZE, "tier": "Standard"})
         machine["properties"]["hardwareProfile"] = {}
         self._list(path.rpartition("/")[0]).append(machine)
+        self._put(path, machine)
         self._view(machine, "%s%06d" % (name, number), power)
         interfaces = []
         for nic, primary, its in zip(nics, (False, True), ("10.99.0.%d" % number, address), strict=True):
@@ -79,6 +80,8 @@ class World:
         if of:
             # Azure answers with ids in capitals here and there.
             machine["properties"]["virtualMachineScaleSet"] = {"id": "%s/%s" % (compute("virtualMachineScaleSets"), of.upper())}
+            # The same machine as an instance of its set.
+            self._put("%s/%s/virtualMachines/%s" % (compute("virtualMachineScaleSets"), of, name), machine)
         self._list(compute("virtualMachines", group)).append(machine)
         self._view(machine, name, power)
         inner = {"primary": True, "privateIPAddress": address}

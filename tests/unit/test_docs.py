@@ -113,7 +113,8 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(there), (target, anchor)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+# A rendered report is no page that somebody wrote: its cells hold what was measured.
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "report.md"], ids=name)
 def test_no_cell_of_a_table_is_a_paragraph(page):
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
     rows = [line.strip().strip("|") for line in text.splitlines() if line.lstrip().startswith("|")]

@@ -15,17 +15,25 @@
     });
     if (fold) { fold.open = field.value !== ""; }
   });
+  function sort(table, column, up) {
+    var body = table.tBodies[0], rows = Array.prototype.slice.call(body.rows);
+    rows.sort(function (a, b) {
+      var left = a.cells[column].textContent.trim(), right = b.cells[column].textContent.trim();
+      return left.localeCompare(right, undefined, { numeric: true }) * (up ? 1 : -1);
+    });
+    rows.forEach(function (row) { body.appendChild(row); });
+  }
   tables.forEach(function (table) {
     Array.prototype.forEach.call(table.tHead.rows[0].cells, function (head, column) {
-      var up = false;
-      head.addEventListener("click", function () {
-        var body = table.tBodies[0], rows = Array.prototype.slice.call(body.rows);
+      var button = document.createElement("button"), up = false;
+      button.type = "button";
+      while (head.firstChild) { button.appendChild(head.firstChild); }
+      head.appendChild(button);
+      button.addEventListener("click", function () {
         up = !up;
-        rows.sort(function (a, b) {
-          var left = a.cells[column].textContent.trim(), right = b.cells[column].textContent.trim();
-          return left.localeCompare(right, undefined, { numeric: true }) * (up ? 1 : -1);
-        });
-        rows.forEach(function (row) { body.appendChild(row); });
+        Array.prototype.forEach.call(table.tHead.rows[0].cells, function (other) { other.removeAttribute("aria-sort"); });
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        sort(table, column, up);
       });
     });
   });

@@ -1,8 +1,8 @@
 """Stands in for Azure: login.microsoftonline.com and management.azure.com behind a proxy on loopback, with TLS by a certificate of its own.
 
-The real SDK reaches it with HTTPS_PROXY and REQUESTS_CA_BUNDLE in its environment; nothing of it is changed. Only what the inventory asks
-is answered, in the forms of the published REST reference (Compute 2024-07-01, Network 2018-10-01 and 2024-05-01); anything else is 404, and
-a connection to another host is refused.
+The real SDK reaches it with HTTPS_PROXY and REQUESTS_CA_BUNDLE in its environment; nothing of it is changed. Only what this project asks
+is answered, in the forms of the published REST reference (Compute 2024-07-01, Network 2018-10-01 and 2024-05-01, Impact 2023-02-01-preview
+and for insights 2025-01-01-preview); anything else is 404, and a connection to another host is refused.
 """
 
 from __future__ import annotations
@@ -55,13 +55,16 @@ class MockAzure:
 
     ``refusals`` is ``{end of a path: [(status, headers, body), ...]}``: given out one by one, before any answer. ``asked`` counts requests
     by path, ``strangers`` are the other hosts that somebody wanted, ``waited`` the seconds between a refusal and the next try. ``page`` is
-    how many items a list has before its nextLink.
+    how many items a list has before its nextLink. ``sent`` are the PUTs taken, ``(path, api-version, body)``. ``put_refusals`` are given
+    out to the next PUTs, whatever their path; None takes one. ``insights`` are the answers about an impact's insights, one by one; the
+    last stays.
     """
 
     def __init__(self, folder, resources=None, page=50):
         self.resources, self.refusals, self.page = resources or {}, {}, page
         self.asked, self.strangers = collections.Counter(), []
         self.waited, self._refused = [], {}
+        self.sent, self.put_refusals, self.insights = [], [], [[]]
         self.certificate, key = certificate(folder)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(self.certificate, key)
@@ -106,6 +109,8 @@ class MockAzure:
                 return given.pop(0)
         if token != "Bearer " + TOKEN:
             return 401, {}, _error("InvalidAuthenticationToken", "The access token is invalid.")
+        if path.lower().endswith("/insights"):
+            return 200, {}, {"value": self.insights.pop(0) if len(self.insights) > 1 else self.insights[0]}
         body = self.resources.get(path.lower())
         if body is None:
             return 404, {}, _error("ResourceNotFound", "The Resource '%s' was not found." % path)
@@ -114,6 +119,23 @@ class MockAzure:
             more = {"nextLink": "https://%s%s?api-version=%s&$skiptoken=%d" % (ARM, path, query["api-version"], start + self.page)}
             body = {"value": body[start : start + self.page], **(more if start + self.page < len(body) else {})}
         return 200, {}, body
+
+    def take(self, path, query, token, body):
+        """Return (status, headers, body) for a PUT: of an impact, or of an instance, of which only what is sent changes."""
+        refusal = self.put_refusals.pop(0) if self.put_refusals else None
+        if refusal:
+            return refusal
+        if token != "Bearer " + TOKEN:
+            return 401, {}, _error("InvalidAuthenticationToken", "The access token is invalid.")
+        there, impact = self.resources.get(path.lower()), "/microsoft.impact/workloadimpacts/" in path.lower()
+        if not impact and there is None:
+            return 404, {}, _error("ResourceNotFound", "The Resource '%s' was not found." % path)
+        self.sent.append((path, query["api-version"], body))
+        if impact:
+            self.resources[path.lower()] = {"id": path, "name": path.rpartition("/")[2], **body}
+        else:
+            there["properties"].update(body["properties"])
+        return (201 if impact and there is None else 200), {}, self.resources[path.lower()]
 
 
 def _error(code, message):
@@ -159,6 +181,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         query = dict(item.partition("=")[::2] for item in text.replace("%24", "$").split("&"))
         self._send(*self.azure.answer(self.host, path, query, self.headers.get("Authorization")))
+
+    def do_PUT(self):
+        path, _, text = self.path.partition("?")
+        query = dict(item.partition("=")[::2] for item in text.split("&"))
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        self._send(*self.azure.take(path, query, self.headers.get("Authorization"), body))
 
     def do_POST(self):
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()

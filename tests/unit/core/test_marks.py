@@ -178,7 +178,8 @@ def test_a_process_that_may_not_be_read_costs_no_second_look(monkeypatch):
 
 # Modules whose programs end with them or within seconds, or are meant to stay: a lab's nodes, a serving run's programs.
 UNMARKED = {
-    "gpu_clocks", "preflight_node", "ray_node", "serve_lock", "serve_node", "serve_postmortem", "ssh_access", "ssh_host_keys", "ssh_key",
+    "gpu_clocks", "layout_prediction", "preflight_node", "ray_node", "serve_lock", "serve_node", "serve_postmortem", "ssh_access",
+    "ssh_host_keys", "ssh_key",
     "vllm_processes", "vllm_worker",
 }  # fmt: skip
 

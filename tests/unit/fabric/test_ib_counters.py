@@ -95,7 +95,7 @@ def test_ports_that_carried_data_and_counted_nothing_new_are_healthy(root):
         ("symbol_error", 3 + 20, WINDOW_S, "degraded"),
         ("symbol_error", 3 + 120, WINDOW_S, "degraded"),
         ("symbol_error", 3 + 121, WINDOW_S, "failed"),
-        ("symbol_error", 3 + 240, 7200.0, None),
+        ("symbol_error", 3 + 239, 7200.0, None),
         ("symbol_error", 3 + 241, 7200.0, "failed"),
         ("symbol_error", 3 + 1, 20.0, None),
         ("link_error_recovery", 25, WINDOW_S, None),

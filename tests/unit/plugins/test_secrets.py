@@ -34,10 +34,11 @@ LAYOUTS = [
     {"name": "ray", "tp": 1, "pp": 2, "nodes": 2, "executor": "ray", "env": {"S3_PASSWORD": SECRETS["short"]}},
 ]  # fmt: skip
 # The loop of the real playbook, on nodes that need no choice.
-TURNS = yaml.safe_load((ROOT / "playbooks/serve.yml").read_text())[-1]["tasks"][0]
+FORETELL, TURNS = (play["tasks"][0] for play in yaml.safe_load((ROOT / "playbooks/serve.yml").read_text())[-2:])
+FORETELL["vars"] = {"vllm_serve_hosts": ["node1", "node2"]}
 TURNS["block"][0]["ansible.builtin.include_tasks"]["file"] = str(ROOT / "playbooks/tasks/layout.yml")
 TURNS["vars"].update(vllm_serve_hosts=["node1", "node2"], vllm_serve_node_addresses=["127.0.0.1", "127.0.0.1"])
-PLAY = [{"name": "Serve", "hosts": "node1", "gather_facts": False, "tasks": [TURNS]}]
+PLAY = [{"name": "Serve", "hosts": "node1", "gather_facts": False, "tasks": [FORETELL, TURNS]}]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -38,7 +39,7 @@ def test_a_good_run_is_reported_and_reporting_again_changes_nothing(play):
     assert first.rc == 0
     (rendered,) = results(first, "Render the report")
     assert rendered["overall"] == "healthy" and rendered["not_proven"] == []
-    assert {"facts.json", "report.md", "report.html", "plots/throughput_by_layout.svg"} <= set(rendered["written"])
+    assert {"facts.json", "report.md", "report.html", "junit.xml", "plots/throughput_by_layout.svg"} <= set(rendered["written"])
     assert all((play.folder / path).is_file() for path in rendered["written"])
     second = play()
     assert second.rc == 0 and sum(second.stats["changed"].values()) == 0
@@ -114,3 +115,25 @@ def test_elsewhere_there_are_no_artefacts_unless_they_are_asked_for(play):
     assert artefacts(play(whole_run())) == [{}]
     assert artefacts(play(report_artifacts=True))[0]["plumbline_overall"] == "healthy"
     assert artefacts(play(awx_job_id=7, report_artifacts=False)) == [{}]
+
+
+def test_a_run_is_compared_with_the_one_before_and_with_one_by_name_and_a_fleet_is_kept(play, tmp_path):
+    before = whole_run()
+    before["run.json"].update(run_id="before", started_at="2026-11-23T12:00:00Z")
+    write(before, tmp_path / "before")
+    fleet = tmp_path / "kept" / "fleet.json"
+    assert play(whole_run(), report_fleet_baseline_write=str(fleet)).rc == 0
+    text = (play.folder / "report.md").read_text()
+    assert "Against run before: no difference shown in" in text
+    assert json.loads(fleet.read_text())["schema"] == "plumbline.fleet_baseline/1"
+    assert play(report_compare_with="none", report_fleet_baseline=str(fleet)).rc == 0
+    text = (play.folder / "report.md").read_text()
+    assert "none was asked for" in text and "Against the fleet's baseline" in text
+    assert play(report_compare_with=str(tmp_path / "before")).rc == 0 and "Against run before" in (play.folder / "report.md").read_text()
+
+
+def test_a_run_to_compare_with_that_is_not_there_fails_the_run_after_the_report_is_written(play):
+    run = play(whole_run(), report_compare_with="no-such-run")
+    assert run.rc != 0 and (play.folder / "report.html").is_file()
+    (message,) = results(run, "Fail on what is failed or incomplete")
+    assert any("no run to compare with" in line and "no-such-run" in line for line in message["msg"])

@@ -8,16 +8,13 @@ bad, as a mean and a standard deviation do. With fewer than five nodes nothing i
 from __future__ import annotations
 
 import math
-import statistics
 from typing import NamedTuple
 
 from ..core.fact import Measurement, reason
+from ..core.stats import Spread
 
 MIN_NODES = 5
 LIMIT = 3.5
-# Scale of the mean absolute deviation, for which the score falls back when the MAD is 0 (more than half the nodes are equal):
-# the same source's 1.253314, as IBM SPSS uses it.
-MEAN_AD_SCALE = 1.253314
 
 # What must be equal: name (also the context key) and what to do.
 VERSIONS = {
@@ -107,22 +104,6 @@ def score(value, values):
     """Return ``(modified z-score, median, MAD)`` of ``value`` among ``values``; 0 where all are equal."""
     spread = Spread(values)
     return spread.score(value), spread.middle, spread.mad
-
-
-class Spread:
-    """Where numbers lie and how far apart: median, median and mean absolute deviation, worked out once for all of them."""
-
-    def __init__(self, values):
-        self.middle = statistics.median(values)
-        deviations = [abs(item - self.middle) for item in values]
-        self.mad = statistics.median(deviations)
-        self._mean = sum(deviations) / len(deviations)
-
-    def score(self, value):
-        """Return the modified z-score of ``value``."""
-        if self.mad > 0:
-            return 0.6745 * (value - self.middle) / self.mad
-        return (value - self.middle) / (MEAN_AD_SCALE * self._mean) if self._mean > 0 else 0.0
 
 
 class Peers:

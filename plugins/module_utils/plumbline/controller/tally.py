@@ -5,6 +5,8 @@ from __future__ import annotations
 # Up to so many nodes are shown one by one, in the terminal and in the report. Of more, those that are well are counted.
 SHOWN = 12
 FOLDED = ("healthy", "skipped")
+# What is told by its words, not by its verdict.
+TOLD = ("prediction",)
 
 
 class Tally:
@@ -16,7 +18,7 @@ class Tally:
 
     def folds(self, status, kind, fact):
         """Tell whether a fact needs no line of its own, and count it then."""
-        if self.hosts <= SHOWN or status not in FOLDED:
+        if self.hosts <= SHOWN or status not in FOLDED or kind in TOLD:
             return False
         key = status, kind, str(fact.get("name"))
         count, longest = self._counts.get(key, (0, 0.0))

@@ -12,7 +12,7 @@ import re
 import time
 from datetime import datetime, timezone
 
-KINDS = ("health", "clocks", "collective", "link", "model", "startup", "benchmark")
+KINDS = ("health", "clocks", "gpu_baseline", "collective", "link", "model", "prediction", "startup", "benchmark")
 
 # From best to worst. "skipped" means "does not apply here" and is no verdict: it neither
 # passes nor spoils a summary. "incomplete" means "evidence is missing" and never passes.

@@ -72,3 +72,27 @@ def distribution(values):
     out.update({"p%d" % share: quantile(values, share / 100) for share in (50, 90, 99)})
     out["max"] = max(values)
     return out
+
+
+# Scale of the mean absolute deviation, for which a modified z-score falls back when the MAD is 0 (more than half the values are equal):
+# 1.253314, as IBM SPSS uses it.
+MEAN_AD_SCALE = 1.253314
+
+
+class Spread:
+    """Where numbers lie and how far apart: median, median and mean absolute deviation, worked out once for all of them.
+
+    Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993; NIST/SEMATECH e-Handbook, section 1.3.5.17.
+    """
+
+    def __init__(self, values):
+        self.middle = statistics.median(values)
+        deviations = [abs(item - self.middle) for item in values]
+        self.mad = statistics.median(deviations)
+        self._mean = sum(deviations) / len(deviations)
+
+    def score(self, value):
+        """Return the modified z-score of ``value``; 0 where all are equal."""
+        if self.mad > 0:
+            return 0.6745 * (value - self.middle) / self.mad
+        return (value - self.middle) / (MEAN_AD_SCALE * self._mean) if self._mean > 0 else 0.0

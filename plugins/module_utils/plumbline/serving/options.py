@@ -21,9 +21,9 @@ ARGUMENTS = re.compile(r"non-default args: (\{.*\})")
 ENGINE = re.compile(r"LLM engine \(v[^)\n]*\) with config: (.*)")
 LAYER_PARTITION = "VLLM_PP_LAYER_PARTITION"
 
-# What an option may stand against: the weights' bytes (and so all else), the fit of a GPU, the bytes of the cache, the cost of a token, and
-# that a step of the model gives one token.
-WEIGHTS, FIT, CACHE, TOKEN, STEP = SCOPES = ("weights", "fit", "cache", "token", "step")
+# What an option may stand against: the weights' bytes (and so all else), the fit of a GPU, the bytes of the cache, the cost of a token,
+# that a step of the model gives one token, and that a layer takes the time that it takes with CUDA graphs and compiled code.
+WEIGHTS, FIT, CACHE, TOKEN, STEP, SPEED = SCOPES = ("weights", "fit", "cache", "token", "step", "speed")
 # Another model, or weights of another size: a step still gives one token, and sends what it sent.
 MODEL = (WEIGHTS, FIT, CACHE, TOKEN)
 _SPLIT = (FIT, CACHE, TOKEN)
@@ -61,6 +61,9 @@ CHANGES = {
     "decode-context-parallel-size": (_SPLIT, (1,), "ranks share a request's cache"),
     "prefill-context-parallel-size": (_SPLIT, (1,), "ranks share a request's cache"),
     "data-parallel-size": (_SPLIT, (1,), "there are several engines"),
+    "enforce-eager": ((SPEED,), (), "no CUDA graphs"),
+    "compilation-config": ((SPEED,), ("", "{}"), "other graphs or other compiled code"),
+    "optimization-level": ((SPEED,), ("", 2, 3), "other graphs or other compiled code"),
     "speculative-config": _DRAFTER,
     "speculative-model": _DRAFTER,
     "num-speculative-tokens": _DRAFTER,
@@ -82,9 +85,9 @@ VALUES = {
 SHORT = {
     "-q": "quantization", "-tp": "tensor-parallel-size", "-pp": "pipeline-parallel-size", "-dp": "data-parallel-size",
     "-dcp": "decode-context-parallel-size", "-pcp": "prefill-context-parallel-size", "-sc": "speculative-config",
-    "-dc": "diffusion-config",
+    "-dc": "diffusion-config", "-cc": "compilation-config", "-O": "optimization-level",
 }  # fmt: skip
-FLAGS = ("enable-lora",)
+FLAGS = ("enable-lora", "enforce-eager")
 ALIASES = {"device-memory-utilization": "gpu-memory-utilization"}
 # What vLLM's parser takes for no value at all.
 NONE = ("none", "null")
@@ -207,9 +210,8 @@ def _name(key):
     if not key.startswith("--"):
         if key in SHORT:
             return SHORT[key], None
-        if key[:2] == "-q":  # argparse takes what is attached to a single letter for its value
-            return SHORT["-q"], key[2:]
-        # "-O3" and others begin with none of these.
+        if key[:2] in ("-q", "-O"):  # argparse takes what is attached to a single letter for its value
+            return SHORT[key[:2]], key[2:]
         return _only({SHORT[short] for short in SHORT if short.startswith(key)}), None
     key = key[2:].replace("_", "-")
     known = [*CHANGES, *VALUES]

@@ -7,7 +7,7 @@ import json
 from ansible.module_utils.plumbline.controller.report.verdicts import node_verdicts, verdicts, why_list
 from ansible.module_utils.plumbline.controller.selection import candidates, select
 from project import ROOT
-from report_runs import health, put, reason, whole_run
+from report_runs import fact, health, put, reason, whole_run
 
 SITE = ROOT / "tests/captures/h200x2/site"
 LAYOUTS = [{"name": "tp2", "nodes": 1}, {"name": "pp2", "nodes": 1}, {"name": "tp2_ray", "nodes": 1}]
@@ -63,3 +63,17 @@ def test_without_a_verdict_against_a_node_there_are_too_few(records):
 def test_a_layout_that_had_its_nodes_and_left_nothing_says_so_as_before(records):
     found = verdicts(records(unserved(whole_run())))["layouts"]
     assert {item["reasons"][0]["seen"] for item in found.values()} == {"asked for, and left no fact"}
+
+
+def test_a_layout_whose_nodes_were_chosen_and_then_failed_says_what_kept_them_away(records):
+    files = whole_run()
+    for path in [path for path in files if "tp2_across" in path]:
+        del files[path]
+    put(
+        files, "node2", fact("model", "tiny", "failed", reasons=[reason("model.hash", "failed", "2 files differ", "none", "send it again")])
+    )
+    found = verdicts(records(files))["layouts"]["tp2_across"]
+    assert found["status"] == "incomplete"
+    (item,) = found["reasons"]
+    assert item["seen"] == "not served; its nodes were kept away: node2 by its model: model.hash: 2 files differ (expected none)"
+    assert item["remedy"] == "send it again"

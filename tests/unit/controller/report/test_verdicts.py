@@ -35,6 +35,7 @@ def test_a_run_in_which_everything_passed_has_nothing_failed(judge):
     assert found["nodes"]["node3"]["phases"] == {
         "health": "healthy",
         "clocks": "skipped",
+        "gpu_baseline": None,
         "fabric": None,
         "model": None,
     }

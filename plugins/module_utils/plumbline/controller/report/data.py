@@ -13,6 +13,7 @@ import jsonschema
 import referencing
 
 from ...core.fact import KINDS, finite
+from .accept import accepts
 
 # docs/schema of the project that this file belongs to.
 SCHEMA_DIR = os.path.join(os.path.realpath(__file__).partition(os.sep + os.path.join("plugins", "module_utils"))[0], "docs", "schema")
@@ -160,12 +161,22 @@ class Schemas:
             raise SchemasMissing("%s has no fact.schema.json: expected the project's docs/schema" % schema_dir)
         self._registry = referencing.Registry(retrieve=self._retrieve)
         self._validators = {}
+        self._accepting = {}
+
+    def _named(self, uri):
+        return next((item for name, item in self._by_name.items() if uri.rpartition("/")[2] == name or uri == item.get("$id")), None)
 
     def _retrieve(self, uri):
-        for name, schema in self._by_name.items():
-            if uri.rpartition("/")[2] == name or uri == schema.get("$id"):
-                return referencing.Resource.from_contents(schema, default_specification=referencing.jsonschema.DRAFT202012)
-        raise referencing.exceptions.NoSuchResource(uri)
+        schema = self._named(uri)
+        if schema is None:
+            raise referencing.exceptions.NoSuchResource(uri)
+        return referencing.Resource.from_contents(schema, default_specification=referencing.jsonschema.DRAFT202012)
+
+    def _accepts(self, name, fact):
+        """Return whether a fact surely fits a schema; False says nothing."""
+        if name not in self._accepting:
+            self._accepting[name] = accepts(self._by_name[name], self._named)
+        return self._accepting[name](fact)
 
     def _validator(self, name):
         if name not in self._validators:
@@ -181,6 +192,8 @@ class Schemas:
         for name in names:
             if name not in self._by_name:
                 found.append("docs/schema/%s is missing: this kind of fact cannot be checked" % name)
+                continue
+            if self._accepts(name, fact):
                 continue
             errors = sorted(self._validator(name).iter_errors(fact), key=lambda error: (error.json_path, error.message))
             found.extend("%s: %s" % (error.json_path, _short(error.message)) for error in errors[:5])

@@ -1,7 +1,7 @@
-"""Writes facts.json, report.md, report.html and plots/ into a run folder. Controller only: needs jinja2.
+"""Writes facts.json, report.md, report.html, junit.xml and plots/ into a run folder. Controller only: needs jinja2.
 
-Rendering reads the run folder and nothing else (no clock, no environment), so that rendering
-twice writes the same bytes, and only files that differ are written.
+Rendering reads the run folder, what earlier runs beside it measured, and nothing else (no clock, no environment), so that
+rendering twice writes the same bytes, and only files that differ are written.
 """
 
 from __future__ import annotations
@@ -15,40 +15,46 @@ import tempfile
 import jinja2
 from markupsafe import Markup
 
+from .compare.compared import NOTHING, OFF
 from .data import load
 from .findings.collect import findings
+from .junit import junit
 from .plots.draw import draw
 from .plots.inline import inline
 from .records.collect import collect
+from .tables import labelled
 from .verdicts import verdicts
 from .view.page import view
 
 
-def build(run_dir, schema_dir, template_dir):
+def build(run_dir, schema_dir, template_dir, against=None):
     """Return ``(files, verdicts)``: every file of the report by its path in the run folder, as bytes.
 
+    ``against`` returns what is said of these records beside other runs' (:class:`compare.compared.Against`); None compares with none.
     Raises what :func:`data.load` raises, and jinja2's errors for a broken template.
     """
-    return build_of(load(run_dir, schema_dir), template_dir)
+    return build_of(load(run_dir, schema_dir), template_dir, against)
 
 
-def build_of(data, template_dir):
+def build_of(data, template_dir, against=None):
     """Return what :func:`build` returns, of a run folder that is loaded already."""
     records = collect(data)
     found = verdicts(records)
     claims = findings(records)
+    comparison = against(records) if against else dict(NOTHING, asked=OFF)
     plots = draw(records)
-    files = {"facts.json": _json(records.data, found, claims)}
+    files = {"facts.json": _json(records.data, found, claims, comparison), "junit.xml": junit(records, found)}
     for plot in plots:
         if plot["svg"] is not None:
             files["plots/%s.svg" % plot["name"]] = plot["svg"]
             files["plots/%s.png" % plot["name"]] = plot["png"]
             plot["inline"] = Markup(inline(plot["svg"], plot["name"]))
-    content = view(records, found, claims)
+    content = view(records, found, claims, comparison)
     content["plots"] = plots
     for name in ("report.md", "report.html"):
         environment = _environment(template_dir, name.endswith(".html"))
-        files[name] = environment.get_template(name + ".j2").render(content).encode("utf-8", "replace")
+        made = environment.get_template(name + ".j2").render(content)
+        files[name] = (labelled(made) if name.endswith(".html") else made).encode("utf-8", "replace")
     return files, found
 
 
@@ -66,18 +72,25 @@ def _environment(template_dir, escape):
     return environment
 
 
-def _json(data, found, claims):
-    whole = {
+def _json(data, found, claims, comparison):
+    """Return facts.json: each part and each fact on a line of its own, which a program finds fast and json writes fast."""
+    parts = {
         "schema": "plumbline.report/1",
         "run": data["run"],
         "selection": data["selection"],
         "incidents": data["incidents"],
-        "facts": data["facts"],
         "verdicts": found,
         "findings": claims,
+        "comparison": comparison,
     }
+    lines = ["%s: %s" % (_compact(name), _compact(part)) for name, part in parts.items()]
+    lines.append('"facts": [\n%s\n]' % ",\n".join(_compact(entry) for entry in data["facts"]))
+    return ("{\n%s\n}\n" % ",\n".join(lines)).encode("ascii")
+
+
+def _compact(value):
     # ASCII: a lone surrogate in some tool's output would not encode as UTF-8.
-    return (json.dumps(whole, indent=1, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
+    return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
 def cell(value):

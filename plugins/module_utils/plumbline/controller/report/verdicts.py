@@ -12,15 +12,22 @@ from ...core.fact import PASSING, STATUSES, first_reason, headline, reason, sent
 from ..tally import SHOWN
 from .records.asked import asked, lacking
 from .records.entries import entry_reasons, entry_status, missed, shared_by
-from .records.reading import get, texts
+from .records.reading import get, rows, texts
 
 # Column of the node table -> kinds of facts in it.
-PHASES = {"health": ("health",), "clocks": ("clocks",), "fabric": ("collective", "link"), "model": ("model",)}
+PHASES = {
+    "health": ("health",),
+    "clocks": ("clocks",),
+    "gpu_baseline": ("gpu_baseline",),
+    "fabric": ("collective", "link"),
+    "model": ("model",),
+}
 
 # Role that stopped -> column in which its incident shows; others show in "other".
 ROLE_PHASE = {
     "node_health": "health",
     "gpu_clocks": "clocks",
+    "gpu_baseline": "gpu_baseline",
     "fabric_baseline": "fabric",
     "model_sync": "model",
     "vllm_serve": "serve",
@@ -31,10 +38,10 @@ ROLE_PHASE = {
 BESIDE = ("ib_counters",)
 
 # Phases of which every node owes a fact; of the others, every serving node does.
-EVERYONE = ("health", "clocks")
+EVERYONE = ("health", "clocks", "gpu_baseline")
 
 # Words in the name of a phase, or in a tag, by which every node is measured.
-MEASURING = ("health", "clock")
+MEASURING = ("health", "clock", "gpu_baseline")
 
 LOOK = "Read the task's message under Incidents, put it right, and run the playbook again."
 REACH = "Check power, network and sshd: `ansible <node> -m ansible.builtin.ping`; then run the playbook again."
@@ -77,7 +84,8 @@ def node_verdicts(data):
     by_host = {}
     for entry in data["facts"]:
         by_host.setdefault(entry["host"], []).append(entry)
-    return {host: _node(data, host, by_host.get(host, [])) for host in node_names(data)}
+    examples = _examples(data)
+    return {host: _node(data, host, by_host.get(host, []), examples) for host in node_names(data)}
 
 
 def _failed(what, group):
@@ -124,7 +132,7 @@ def role_of(data, host):
     return "excluded" if isinstance(excluded, (dict, list)) and host in excluded else None
 
 
-def _node(data, host, mine):
+def _node(data, host, mine, examples):
     cells = {}
     reasons = []
     for phase, kinds in PHASES.items():
@@ -138,7 +146,7 @@ def _node(data, host, mine):
         phase = ROLE_PHASE.get(incident.get("role"), "other")
         cells.setdefault(phase, []).append("failed")
         reasons.append(dict(_incident(incident), phase=phase, source="incidents.json"))
-    for phase, item in _missing(data, host, mine, cells):
+    for phase, item in _missing(data, host, mine, cells, examples):
         cells.setdefault(phase, []).append(item["status"])
         reasons.append(dict(item, phase=phase, source=None))
     # No fact at all for a phase is no status, not "skipped": the table says "not run".
@@ -172,12 +180,12 @@ def _incident(incident):
     )
 
 
-def _missing(data, host, mine, cells):
+def _missing(data, host, mine, cells, examples):
     """Yield ``(phase, reason)`` for evidence that this node should have left and did not."""
     # A node that was excluded or lost is not measured further: its own verdict says why.
     if role_of(data, host) == "excluded" or "failed" in sum(cells.values(), []):
         return
-    owed = [(phase, _example(data, phase)) for phase in PHASES if not _measured(mine, phase, cells) and _owes(data, host, phase)]
+    owed = [(phase, examples[phase]) for phase in PHASES if not _measured(mine, phase, cells) and _owes(data, host, phase, examples)]
     if not mine and (owed or asked(data, *MEASURING)):
         yield (
             "other",
@@ -209,15 +217,16 @@ def _measured(mine, phase, cells):
     return len(cells[phase]) > beside
 
 
-def _example(data, phase):
-    """Return the first node, by name, that has a measurement's fact of a phase."""
-    found = (entry["host"] for entry in data["facts"] if entry["kind"] in PHASES[phase] and entry["name"] not in BESIDE)
-    return min(found, default=None)
+def _examples(data):
+    """Return for each phase the first node, by name, that has a measurement's fact of it, None where none has."""
+    measured = [entry for entry in data["facts"] if entry["name"] not in BESIDE]
+    hosts = {phase: {entry["host"] for entry in measured if entry["kind"] in kinds} for phase, kinds in PHASES.items()}
+    return {phase: min(found, default=None) for phase, found in hosts.items()}
 
 
-def _owes(data, host, phase):
+def _owes(data, host, phase, examples):
     """Return whether this node has to have a fact of this phase: others have, and it is one of those that should."""
-    return _example(data, phase) is not None and (phase in EVERYONE or role_of(data, host) == "serving")
+    return examples[phase] is not None and (phase in EVERYONE or role_of(data, host) == "serving")
 
 
 def _layout(data, layout):
@@ -245,7 +254,8 @@ def _layout_missing(data, layout, status):
         if lack:
             yield "startup", _not_started(data, *lack)
             return
-        yield "startup", reason("evidence", "incomplete", "asked for, and left no fact", "a startup fact", again)
+        kept_away = _kept_away(data, layout["name"])
+        yield "startup", kept_away or reason("evidence", "incomplete", "asked for, and left no fact", "a startup fact", again)
         return
     if status["startup"] is None:
         yield "startup", reason("evidence", "incomplete", "benchmark without a startup fact", "a startup fact", again)
@@ -269,7 +279,8 @@ def _layout_missing(data, layout, status):
 
 def _not_started(data, needed, missing, excluded):
     """Return the reason of a layout that had too few nodes: which verdict kept which node away."""
-    bad = [(host, item) for host in excluded for item in _worst_by_phase(_node(data, host, _of_host(data, host)))]
+    examples = _examples(data)
+    bad = [(host, item) for host in excluded for item in _worst_by_phase(_node(data, host, _of_host(data, host), examples))]
     told = ["%s by its %s: %s" % (host, item["phase"], sentence(item)) for host, item in bad[:KEPT_AWAY_SHOWN]]
     told += ["and %d more" % (len(bad) - KEPT_AWAY_SHOWN)] if len(bad) > KEPT_AWAY_SHOWN else []
     told = told or ["%s by its %s" % pair for pair in excluded.items()]
@@ -279,6 +290,24 @@ def _not_started(data, needed, missing, excluded):
         "incomplete",
         "%s; kept away: %s" % (seen, "; ".join(told)) if told else "%s, and no node was kept away: there are too few" % seen,
         "%d node(s) whose verdicts are neither failed nor incomplete" % needed,
+        next((item["remedy"] for _host, item in bad if item["remedy"]), "Put right what those verdicts name, and run the playbook again."),
+    )
+
+
+def _kept_away(data, name):
+    """Return the reason of a layout that had its nodes and was not served: what went wrong on them before; None where nothing did."""
+    nodes = next((texts(item.get("nodes")) for item in rows(get(data["selection"], "layouts")) if item.get("name") == name), [])
+    examples = _examples(data)
+    bad = [(host, item) for host in nodes for item in _worst_by_phase(_node(data, host, _of_host(data, host), examples))]
+    if not bad:
+        return None
+    told = ["%s by its %s: %s" % (host, item["phase"], sentence(item)) for host, item in bad[:KEPT_AWAY_SHOWN]]
+    told += ["and %d more" % (len(bad) - KEPT_AWAY_SHOWN)] if len(bad) > KEPT_AWAY_SHOWN else []
+    return reason(
+        "evidence",
+        "incomplete",
+        "not served; its nodes were kept away: %s" % "; ".join(told),
+        "a startup fact",
         next((item["remedy"] for _host, item in bad if item["remedy"]), "Put right what those verdicts name, and run the playbook again."),
     )
 

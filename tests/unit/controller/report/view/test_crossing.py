@@ -7,8 +7,15 @@ from ansible.module_utils.plumbline.controller.report.view.fabric import collect
 from ansible.module_utils.plumbline.controller.report.view.headline import _why
 from report_runs import collective, put, serving_all_reduce, whole_run
 
-BEST = {"ranks": 2, "nodes": 1}
-RANKED = [BEST, {"ranks": 2, "nodes": 2}]
+
+def layout(nodes, tok_s):
+    """Return a layout whose throughput is told apart from the other's."""
+    rate = {"mean": tok_s, "n": 5, "ci95_low": tok_s - 1, "ci95_high": tok_s + 1}
+    return {"ranks": 2, "nodes": nodes, "summary": {"throughput_tok_s": rate}}
+
+
+BEST = layout(1, 100)
+RANKED = [BEST, layout(2, 50)]
 
 
 def sentence(records, *facts):

@@ -7,10 +7,12 @@ claim lacks data, the finding says which. Standard library only.
 
 from __future__ import annotations
 
+from ..prediction.compare import comparison
 from .communication import communication_findings
 from .fabric import fabric_findings
 from .layouts import layout_findings
 from .pairs import pair_findings
+from .prediction import prediction_findings
 from .roofline import roofline_findings
 
 
@@ -24,6 +26,6 @@ def findings(records):
     pairs = pair_findings(records.judged, records.links)
     accusing = [item for item in pairs if item["level"] == "warning"]
     calm = [item for item in pairs if item not in accusing]
-    served = layout_findings(records.layouts) + roofline_findings(records.layouts)
+    served = layout_findings(records.layouts) + prediction_findings(comparison(records)) + roofline_findings(records.layouts)
     network = fabric_findings(records.collectives) + communication_findings(records.layouts, records.collectives, records.reduces)
     return accusing + served + network + calm

@@ -10,12 +10,12 @@ Standard library only.
 
 from __future__ import annotations
 
-from ..format import digits, size
+from ..format import digits, interval, size
 from ..records.collectives import latency_at
 from ..records.layouts import describe
-from ..records.reading import num
+from ..records.reading import get, num
 from .fabric import pick, tools_of
-from .layouts import finding, mean
+from .layouts import apart, finding, mean, why_not_apart
 from .reduce_times import of_groups
 
 
@@ -113,6 +113,16 @@ def _against_twin(layout, layouts, collectives, reduces, message, count, tpot):
         return finding(name, "no data", claim, missing=" and ".join(lacking))
     before, after = times
     predicted, seen = count * (after.us - before.us) / 1000, tpot - base
+    rates = [get(item["summary"], "tpot_ms") for item in (layout, twin)]
+    if not apart(*rates):
+        claim = "The TPOT of %s and of %s are not told apart (%s, %s; %s): what crossing nodes adds does not show." % (
+            layout["name"],
+            twin["name"],
+            interval(rates[0], "ms"),
+            interval(rates[1], "ms"),
+            why_not_apart(*rates),
+        )
+        return finding(name, "no data" if apart(*rates) is None else "overlap", claim)
     arithmetic = "%d × (%s − %s) µs (%s) = %s ms; TPOT %s − %s (%s) = %s ms" % (
         count,
         digits(after.us),

@@ -96,7 +96,8 @@ def _latency(op, within, across, suffix):
     if after < before:
         claim = "%s takes no longer across nodes than within one, with the ranks that were measured." % what
         return finding(name, "supported", claim, arithmetic)
-    return finding(name, "supported", "%s, %s." % (takes, factor(after / before)), arithmetic)
+    values = {"within_us": before, "across_us": after}
+    return finding(name, "supported", "%s, %s." % (takes, factor(after / before)), arithmetic, values=values)
 
 
 def _bandwidth(op, within, across, suffix):

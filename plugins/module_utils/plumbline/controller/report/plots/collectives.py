@@ -6,7 +6,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from ..format import size
 from ..records.reading import get, num
-from .series import axes_of_sizes, end_labels, lines, scope_colour, series_of, sizes_axis
+from .series import axes_of_sizes, drawn, end_labels, lines, scope_colour, series_of, sizes_axis
 from .style import clip, heading
 
 
@@ -16,7 +16,7 @@ def bandwidth(op, collectives):
     if not series:
         return None
     figure, axes = axes_of_sizes()
-    lines(axes, series)
+    lines(axes, drawn(series))
     sizes_axis(axes, series)
     axes.set_ylim(0, max(max(ys) for _item, _xs, ys in series) * 1.12)
     axes.yaxis.set_major_locator(MaxNLocator(6))
@@ -27,7 +27,7 @@ def bandwidth(op, collectives):
         "Bandwidth of %s against message size" % clip(op, 30),
         "%sBus bandwidth as in nccl-tests; GB/s = 10⁹ bytes per second." % _how(collectives),
     )
-    return figure, "Bus bandwidth of %s against message size; higher is better." % op
+    return figure, "Bus bandwidth of %s against message size; higher is better.%s" % (op, _of_many(series))
 
 
 def collective_latency(op, collectives):
@@ -37,9 +37,9 @@ def collective_latency(op, collectives):
         return None
     figure, axes = axes_of_sizes()
     axes.set_yscale("log")
-    for item, _xs, _ys in series:
+    for item, _xs, _ys in drawn(series):
         _band(axes, item)
-    lines(axes, series)
+    lines(axes, drawn(series))
     sizes_axis(axes, series)
     axes.yaxis.set_major_locator(LogLocator(10))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: tick_time(value)))
@@ -50,7 +50,13 @@ def collective_latency(op, collectives):
         "Latency of %s against message size" % clip(op, 30),
         "%sLine: median. Band: minimum to 90th percentile." % _how(collectives),
     )
-    return figure, "Median time of one %s against message size; lower is better." % op
+    return figure, "Median time of one %s against message size; lower is better.%s" % (op, _of_many(series))
+
+
+def _of_many(series):
+    """Say where not all lines are drawn; the label at the line's end has the range of all."""
+    shown = len(drawn(series))
+    return " Drawn are %d of %d lines, from the slowest to the fastest." % (shown, len(series)) if shown < len(series) else ""
 
 
 def _band(axes, item):

@@ -11,6 +11,7 @@ import re
 
 import matplotlib
 
+from ..prediction.compare import comparison
 from ..serving import colour
 from .collectives import bandwidth, collective_latency
 from .heatmap import heatmap
@@ -18,15 +19,22 @@ from .latency import latency
 from .style import PALETTE, STYLE
 from .sweep import throughput_latency
 from .throughput import throughput
+from .token import token_time
 
 
 def draw(records):
     """Return ``[{name, title, caption, svg, png}]`` of a run's :class:`Records`, bytes for ``svg`` and ``png``; None without data.
 
     Plots of layouts and of collectives are always among them, so that the report says which of them has nothing to show. There is a plot
-    of pairs only where pairs were measured, and one of throughput against latency only where there was a sweep.
+    of pairs only where pairs were measured, one of throughput against latency only where there was a sweep, and one of a token's time only
+    where it was foretold.
     """
-    makers = [*_of_layouts(records.layouts), *_of_collectives(records.collectives), *_of_pairs(records.links, records.judged)]
+    makers = [
+        *_of_layouts(records.layouts),
+        *_of_tokens(records),
+        *_of_collectives(records.collectives),
+        *_of_pairs(records.links, records.judged),
+    ]
     return [_made(name, title, maker, arguments) for name, title, maker, arguments in makers]
 
 
@@ -39,6 +47,13 @@ def _of_layouts(layouts):
     swept = [item for item in layouts if item["sweep"]]
     if swept:
         yield "sweep_by_layout", "Throughput against latency by layout", throughput_latency, (swept, palette)
+
+
+def _of_tokens(records):
+    """Yield the plot of a token's time, where one was foretold and measured."""
+    compared = [item for item in comparison(records) if item["measured_ms"] and item["told"] and item["told"]["terms"]]
+    if compared:
+        yield "token_by_layout", "A token's time by layout", token_time, (compared, colours(records.layouts))
 
 
 def _of_collectives(collectives):

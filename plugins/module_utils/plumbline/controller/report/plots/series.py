@@ -14,6 +14,9 @@ from ..format import digits, size
 from ..records.reading import num
 from .style import HALF, MUTED, PAPER, SCOPE_COLOURS, clip, margins
 
+# Lines of one scope and tool that are told apart; a thousand are a smear, and megabytes.
+MOST_LINES = 12
+
 
 def series_of(collectives, value):
     """Return the series of ``value(point)`` of the sweeps with at least one point above zero."""
@@ -23,6 +26,20 @@ def series_of(collectives, value):
         points = [(x, y) for x, y in points if (num(y) or 0) > 0]
         if points:
             found.append((item, [x for x, _y in points], [y for _x, y in points]))
+    return found
+
+
+def drawn(series):
+    """Return the series that are drawn: of more than :data:`MOST_LINES` of a scope and tool so many, from the slowest to the fastest."""
+    groups = {}
+    for one in series:
+        groups.setdefault(_key(one[0]), []).append(one)
+    found = []
+    for mine in groups.values():
+        if len(mine) > MOST_LINES:
+            ordered = sorted(mine, key=lambda one: one[2][-1])
+            mine = [ordered[round(place * (len(ordered) - 1) / (MOST_LINES - 1))] for place in range(MOST_LINES)]
+        found += mine
     return found
 
 

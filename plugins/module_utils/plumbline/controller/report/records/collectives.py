@@ -8,6 +8,7 @@ from ....core.fact import PASSING
 from .entries import baseline_reason, entry_reasons, entry_status, missed, of_kind
 from .reading import get, num, rows, text, texts
 
+FARTHEST = 16
 SERVING = "serving_all_reduce"
 FIT = ("alpha_us", "beta_gbps", "residual_rel_median", "residual_rel_max")
 
@@ -94,7 +95,8 @@ def _transport(value):
 def latency_at(collective, size_bytes, method="time_us"):
     """Return ``(swept size in bytes, median time in µs)`` at the swept size nearest to ``size_bytes``.
 
-    Nearest by ratio, as sweeps double from size to size; ``(None, None)`` without a sweep. ``method`` is ``time_us`` or
+    Nearest by ratio, as sweeps double from size to size; ``(None, None)`` without a sweep, and where no size is within :data:`FARTHEST`
+    times the wanted one: 8 GiB say nothing about 16 KiB. ``method`` is ``time_us`` or
     ``graph_time_us``, which a row has where its message was measured in a CUDA graph too.
     """
     points = [
@@ -102,7 +104,8 @@ def latency_at(collective, size_bytes, method="time_us"):
         for point in collective["sweep"]
         if (num(get(point, method, "median")) or 0) > 0
     ]
-    return min(points)[1:] if points else (None, None)
+    nearest = min(points, default=None)
+    return nearest[1:] if nearest and nearest[0] <= math.log2(FARTHEST) else (None, None)
 
 
 def method_of_decode(*collectives_compared, size_bytes):

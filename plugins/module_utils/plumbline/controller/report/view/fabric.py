@@ -8,12 +8,36 @@ from ..verdicts import against_baseline
 
 # The size with a column of its own: one token's all-reduce at a hidden size of 8192 (Qwen2.5 72B) and 2 bytes a value.
 SMALL_BYTES = 16384
+# Rows of the table up to which it has all; above, so many of the slowest and of the fastest nodes of each operation.
+FABRIC_ROWS, EXTREMES = 64, 5
 
 
 def collective_lines(collectives, reduces=()):
     """Return a line for every collective and for every all-reduce of the serving runtime: by operation, within nodes before across."""
-    lines = [_line(item) for item in _once(collectives)] + [_serving_line(item) for item in reduces]
+    lines = [_line(item) for item in shown(list(_once(collectives)))] + [_serving_line(item) for item in reduces]
     return sorted(lines, key=lambda line: (line["op"], line["scope"] != "within", line["how"], line["host"]))
+
+
+def left_out(collectives):
+    """Return a sentence where the table does not have all collectives, else None."""
+    every = list(_once(collectives))
+    count = len(every) - len(shown(every))
+    return "%d more passed; the slowest and the fastest nodes are shown, and facts.json has all." % count if count else None
+
+
+def shown(collectives):
+    """Return what the table has: all of them, or of a large fleet what did not pass, what is across nodes, the slowest and the fastest."""
+    if len(collectives) <= FABRIC_ROWS:
+        return collectives
+    plain = [item for item in collectives if item["status"] == "healthy" and item["scope"] == "within"]
+    told = [item for item in collectives if item["status"] != "healthy" or item["scope"] != "within"][:FABRIC_ROWS]
+    groups = {}
+    for item in plain:
+        groups.setdefault((item["op"], item["tool"], item["control"]), []).append(item)
+    for mine in groups.values():
+        mine.sort(key=lambda item: item["peak_busbw_gbps"] or 0)
+        told += mine if len(mine) <= 2 * EXTREMES else mine[:EXTREMES] + mine[-EXTREMES:]
+    return told
 
 
 def _once(collectives):

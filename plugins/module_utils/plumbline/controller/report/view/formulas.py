@@ -34,6 +34,11 @@ FORMULAS = [
         "(weights read for a token + KV cache of the context) / TP / rate at which a GPU reads its memory; "
         "pipeline stages add up to the whole model.",
     ),
+    (
+        "prediction",
+        "TPOT = (weights + KV cache) / TP / read rate + layers × cost of a layer + all-reduces a token × time of one + (PP − 1) × cost of a"
+        " hand-over; its range is Student's 95 % interval from the residuals of the fit (docs/explain.md).",
+    ),
     ("all-reduces a token", "2 × layers + 1 under tensor parallelism: attention, MLP, and the embedding once."),
     (
         "per-token estimate",

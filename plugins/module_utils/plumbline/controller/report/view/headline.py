@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ..findings.layouts import apart
+from ..compare.metrics import conditions
+from ..findings.layouts import apart, why_not_apart
 from ..findings.reduce_times import crossing, dearer
 from ..format import MISSING, digits, factor, interval, plural, seconds, size
 from ..records.layouts import describe
@@ -28,13 +29,13 @@ def _time(text):
         return None
 
 
-def headline(records, found):
-    """Return ``{status, what, verdict, fastest}``: the run's status and three sentences."""
+def headline(records, found, claims):
+    """Return ``{status, what, verdict, fastest}``: the run's status and three sentences; ``claims`` are the run's findings."""
     return {
         "status": found["overall"],
         "what": _what(records, found) + ".",
         "verdict": _verdict(found),
-        "fastest": _fastest(records),
+        "fastest": _fastest(records, claims),
     }
 
 
@@ -86,13 +87,16 @@ def _named(bad):
     return "; ".join(parts)
 
 
-def _fastest(records):
+def _fastest(records, claims):
     """Return one sentence: the fastest layout, by how much, and why, as far as the data says why."""
     usable = [layout for layout in records.layouts if layout["usable"]]
     if not records.layouts:
         return "No layout was served in this run."
     if not usable:
         return "No layout has a benchmark that passed, so none is called the fastest."
+    models = {conditions(layout, {})["model"] for layout in usable}
+    if len(models) > 1:
+        return "%d models were served; the recommendation is for each of them." % len(models)
     ranked = sorted(usable, key=lambda layout: -_rate(layout)["mean"])
     best = ranked[0]
     text = "%s: %s" % (describe(best), ", ".join(part for part in (interval(_rate(best), "tok/s"), in_flight(best)) if part))
@@ -120,12 +124,14 @@ def _against(text, best, second):
         text,
         second["name"],
         interval(other, "tok/s"),
-        "no interval is known" if disjoint is None else "the intervals overlap",
+        why_not_apart(rate, other),
     )
 
 
 def _why(records, best, ranked):
     """Say what sets the fastest layout apart, with the measurement that goes with it."""
+    if not apart(_rate(best), _rate(ranked[1])):
+        return ""
     if best["ranks"] == 1:
         text = "; one rank exchanges nothing with another"
     elif best["nodes"] == 1 and any((layout["nodes"] or 1) > 1 for layout in ranked):

@@ -10,6 +10,8 @@ from ..verdicts import CALM, PHASES, to_look_at
 
 # Columns after those of the phases, there only where some node has a verdict in them.
 EXTRA_COLUMNS = ("serve", "other")
+# Of a large fleet so many nodes have all of their checks on the page, the worst first; facts.json has those of all.
+EVIDENCE_ROWS = 50
 
 
 def node_table(nodes):
@@ -22,7 +24,7 @@ def node_table(nodes):
     columns = [*PHASES, *extra]
     large = len(nodes) > SHOWN
     ordered = sorted(nodes.items(), key=lambda item: -STATUSES.index(item[1]["status"]) if large else 0)
-    rows = [_row(host, verdict, columns) for host, verdict in ordered]
+    rows = [_row(host, verdict, columns, not large or (place < EVIDENCE_ROWS)) for place, (host, verdict) in enumerate(ordered)]
     return {
         "columns": columns,
         "rows": [row for row in rows if not large or row["status"] not in CALM],
@@ -37,7 +39,8 @@ def counted(nodes):
     return "%s: %s" % (plural(len(nodes), "node"), ", ".join("%d %s" % (count, status) for status, count in counts.items() if count))
 
 
-def _row(host, verdict, columns):
+def _row(host, verdict, columns, with_evidence):
+    """Return a node's line; ``evidence`` are the checks with nothing to look at, which stand behind a fold."""
     top = to_look_at(verdict)
     others = [item for item in verdict["reasons"] if item["status"] not in CALM and item is not top]
     return {
@@ -50,6 +53,7 @@ def _row(host, verdict, columns):
         "threshold": top and top["threshold"],
         "remedy": top and top["remedy"],
         "others": [dict(item, sentence=sentence(item)) for item in others],
+        "evidence": [item for item in verdict["reasons"] if item["status"] in CALM] if with_evidence else [],
     }
 
 

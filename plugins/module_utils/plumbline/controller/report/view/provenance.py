@@ -6,7 +6,7 @@ import shlex
 
 from ..format import MISSING, seconds
 from ..records.entries import entry_status
-from ..records.reading import get, plain, texts
+from ..records.reading import get, num, plain, texts
 
 # Context keys that say what the numbers depend on, beyond every key that ends in _version.
 ENVIRONMENT = (
@@ -101,18 +101,36 @@ def phase_lines(run):
     return [{"name": str(phase.get("name") or "unnamed"), "duration": seconds(phase.get("duration_s"))} for phase in run["phases"]]
 
 
-def measurement_lines(facts):
-    """Return a line for every loaded fact: how it was measured, how long it took, and what is wrong with it."""
-    return [
-        {
-            "host": entry["host"],
-            "kind": entry["kind"],
-            "name": entry["name"],
-            "status": entry_status(entry),
-            "duration": seconds(get(entry["fact"], "duration_s")),
-            "command": str(get(entry["fact"], "command") or MISSING),
-            "file": entry["file"],
-            "problems": entry["problems"],
-        }
-        for entry in facts
-    ]
+def measurement_lines(facts, large=False):
+    """Return a line for every loaded fact: how it was measured, how long it took, and what is wrong with it.
+
+    Of a large fleet, nodes that measured the same by the same command and with the same verdict share a line: it has the longest time.
+    """
+    lines = [_measurement(entry) for entry in facts]
+    if not large:
+        return lines
+    groups = {}
+    for line, entry in zip(lines, facts):
+        problems = tuple(line["problems"])
+        groups.setdefault((line["kind"], line["name"], line["status"], line["command"], problems), []).append((line, entry))
+    return [_shared(mine) for mine in groups.values()]
+
+
+def _shared(mine):
+    first, longest = mine[0][0], max((num(get(entry["fact"], "duration_s")) or 0 for _line, entry in mine), default=None)
+    if len(mine) == 1:
+        return first
+    return dict(first, host="%s and %d more" % (first["host"], len(mine) - 1), duration="up to %s" % seconds(longest))
+
+
+def _measurement(entry):
+    return {
+        "host": entry["host"],
+        "kind": entry["kind"],
+        "name": entry["name"],
+        "status": entry_status(entry),
+        "duration": seconds(get(entry["fact"], "duration_s")),
+        "command": str(get(entry["fact"], "command") or MISSING),
+        "file": entry["file"],
+        "problems": entry["problems"],
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ....core.fact import PASSING
+from ..findings.layouts import apart
 from ..format import digits
 from ..records.reading import get, num
 from ..serving import in_flight
@@ -41,5 +42,9 @@ def _best(usable, metric, label, unit, choose):
     if not values:
         return None
     value, layout = choose(values, key=lambda pair: (pair[0], pair[1]["name"]))
-    note = ", ".join(part for part in (layout["name"], in_flight(layout)) if part)
+    mine = layout["summary"][metric]
+    # A best mean whose interval overlaps another's is nobody's in particular.
+    same = [other["name"] for _value, other in values if other is not layout and not apart(mine, other["summary"][metric])]
+    told = "not told apart from %s" % (", ".join(same[:2]) + (" and %d more" % (len(same) - 2) if len(same) > 2 else "")) if same else None
+    note = ", ".join(part for part in (layout["name"], in_flight(layout), told) if part)
     return {"label": label, "value": digits(value), "unit": unit, "note": note}

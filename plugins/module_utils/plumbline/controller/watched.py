@@ -1,0 +1,76 @@
+"""An action plugin around a module that works for long: it asks how far the module is, and shows the module's own line of progress.
+
+Ansible's own polling says only that a job is not finished. So a task with ``async`` and ``poll: 0`` is polled here instead.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+
+POLL_S = 5  # at most: what is done at once is seen at once
+FIRST_S = 0.3
+STATUS = "ansible.legacy.async_status"
+
+
+class WatchedAction(ActionBase):
+    """A subclass says with ``progress_path`` where its module writes a line of progress on the node."""
+
+    _supports_async = True
+    _supports_check_mode = True
+
+    def progress_path(self, arguments):
+        """Return the path of the file on the node."""
+        raise NotImplementedError
+
+    def run(self, tmp=None, task_vars=None):
+        """Return the module's result."""
+        result = super().run(tmp, task_vars)
+        wrap = bool(self._task.async_val) and not self._connection.has_native_async
+        result.update(self._execute_module(module_args=dict(self._task.args), task_vars=task_vars, wrap_async=wrap))
+        if not wrap or self._task.poll or result.get("failed") or "ansible_job_id" not in result:
+            return result
+        return self._watch(result["ansible_job_id"], task_vars)
+
+    def _watch(self, job, task_vars):
+        """Poll until the job is finished, as long as the task's ``async`` allows. A connection that breaks meanwhile is made again."""
+        folder = self._remote_expand_user(self.get_shell_option("async_dir", default="~/.ansible_async"))
+        began = time.monotonic()
+        given_up, answer, lost = began + self._task.async_val, {}, None
+        while time.monotonic() < given_up:
+            try:
+                answer, lost = self._status(job, folder, task_vars), None
+                if answer.get("finished") or (answer.get("failed") and answer.get("_ansible_parsed")):
+                    self._status(job, folder, task_vars, mode="cleanup")
+                    return self._without_job(answer)
+                self._show(task_vars)
+            except AnsibleError as error:
+                lost = error
+                if hasattr(self._connection, "reset"):
+                    self._connection.reset()
+            time.sleep(min(POLL_S, max(FIRST_S, (time.monotonic() - began) / 2)))
+        if lost is not None:
+            raise lost
+        return dict(failed=True, msg="not done within %d s" % self._task.async_val, async_result=answer)
+
+    def _status(self, job, folder, task_vars, mode="status"):
+        arguments = {"jid": job, "mode": mode, "_async_dir": folder}
+        return self._execute_module(module_name=STATUS, module_args=arguments, task_vars=task_vars, wrap_async=False)
+
+    def _show(self, task_vars):
+        """Show the line; a module that has not written one yet, or no longer, says nothing."""
+        path = self.progress_path(self._task.args)
+        read = self._low_level_execute_command("cat %s 2>/dev/null || true" % shlex.quote(path))
+        line = (read.get("stdout_lines") or [""])[-1].strip()
+        if line:
+            # Data that others parse may go to stdout.
+            self._display.display("    %-12s %s" % (task_vars.get("inventory_hostname"), line), stderr=True)
+
+    @staticmethod
+    def _without_job(answer):
+        for key in ("ansible_job_id", "started", "finished", "results_file"):
+            answer.pop(key, None)
+        return answer
