@@ -114,7 +114,7 @@ def test_under_awx_the_verdicts_are_artefacts_of_the_job_also_when_the_run_fails
 def test_elsewhere_there_are_no_artefacts_unless_they_are_asked_for(play):
     assert artefacts(play(whole_run())) == [{}]
     assert artefacts(play(report_artifacts=True))[0]["plumbline_overall"] == "healthy"
-    assert artefacts(play(awx_job_id=7, report_artifacts=False)) == [{}]
+    assert artefacts(play(awx_job_id=7, report_artifacts="false")) == [{}]
 
 
 def test_a_run_is_compared_with_the_one_before_and_with_one_by_name_and_a_fleet_is_kept(play, tmp_path):
