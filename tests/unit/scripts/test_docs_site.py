@@ -64,6 +64,11 @@ def test_links_of_the_site_lead_somewhere(site):
     assert lost == []
 
 
+def test_every_page_of_docs_is_in_the_navigation():
+    named = (ROOT / "mkdocs.yml").read_text()
+    assert [path.name for path in (ROOT / "docs").glob("*.md") if "docs/%s\n" % path.name not in named] == []
+
+
 def test_markup_of_ansible_is_markdown_and_brackets_are_no_tags():
     assert docs_site.text(["See C(results/<run id>) or O(x).", "A <name>."]) == "See `results/<run id>` or `x`.\n\nA &lt;name>."
 
