@@ -149,7 +149,7 @@ def test_fact_that_breaks_its_schema_keeps_its_status_and_loses_its_numbers(tmp_
 def test_two_numbers_that_would_be_the_same_sample_stay_two(tmp_path):
     families = Families()
     for path in ("a/b_c", "a_b/c"):
-        families.add("plumbline_x_a_b_c", "help", {"node": "n"}, 1, path)
+        families.sample("plumbline_x_a_b_c", "help", {"node": "n"}, 1, path)
     assert len(parse("\n".join(families.lines()) + "\n")["plumbline_x_a_b_c"]) == 2
 
 

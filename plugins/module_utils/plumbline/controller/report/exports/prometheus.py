@@ -26,7 +26,7 @@ class Families:
     def __init__(self):
         self._found = {}
 
-    def add(self, name, text_of_help, labels, number, path=""):
+    def sample(self, name, text_of_help, labels, number, path=""):
         """Add a sample. One that has the labels of another gets its ``path`` as a label: two that are the same spoil a whole file."""
         samples = self._found.setdefault(name, (text_of_help, {}))[1]
         labels = {key: str(value) for key, value in labels.items() if value is not None}
@@ -82,10 +82,10 @@ def prometheus(data, found):
 
 def _run(families, run, overall):
     info = {"run_id": run["run_id"], "playbook": text(run["playbook"]), "plumbline_version": text(run["plumbline_version"])}
-    families.add("plumbline_run_info", "The run that everything here is from", info, 1)
+    families.sample("plumbline_run_info", "The run that everything here is from", info, 1)
     started = _seconds(run["started_at"])
     if started is not None:
-        families.add("plumbline_run_started_timestamp_seconds", "When the run was started, in seconds since 1970", {}, started)
+        families.sample("plumbline_run_started_timestamp_seconds", "When the run was started, in seconds since 1970", {}, started)
     _verdict(families, "run_verdict", "Verdict on the run", {}, overall)
 
 
@@ -99,7 +99,7 @@ def _seconds(when):
 
 def _verdict(families, name, text_of_help, labels, holds):
     for status in STATUSES:
-        families.add(metric(name), text_of_help + ": 1 for the status that holds", {**labels, "status": status}, int(status == holds))
+        families.sample(metric(name), text_of_help + ": 1 for the status that holds", {**labels, "status": status}, int(status == holds))
 
 
 def _fact(families, entry, sku):
@@ -107,10 +107,10 @@ def _fact(families, entry, sku):
     about = {"node": entry["host"], "sku": sku, "layout": layout_of(entry), "fact": entry["name"]}
     _verdict(families, "fact_status", "Status of a fact", {**about, "kind": kind}, entry_status(entry))
     if num(fact.get("duration_s")) is not None:
-        families.add(metric("fact_duration_s"), "How long a measurement took", {**about, "kind": kind}, fact["duration_s"])
+        families.sample(metric("fact_duration_s"), "How long a measurement took", {**about, "kind": kind}, fact["duration_s"])
     # A number whose fact breaks its schema may mean anything.
     for value in values(fact.get("measured")) if not entry["problems"] else ():
         if "index" in value.labels or value.labels.get("stat") in WITHOUT_UNIT:
             continue
         help_text = "Measured by Plumbline: %s of a fact of kind %s (docs/facts.md)" % ("/".join(value.words), kind)
-        families.add(metric(kind, *value.words), help_text, {**about, **value.labels}, value.number, path="/".join(value.path))
+        families.sample(metric(kind, *value.words), help_text, {**about, **value.labels}, value.number, path="/".join(value.path))
