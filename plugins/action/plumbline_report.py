@@ -9,6 +9,7 @@ short_description: Renders the report of one run from its run folder
 description:
   - Reads C(run.json), C(facts/), C(incidents.json) and C(selection.json) of a run folder, checks every fact
     against its schema, and writes C(facts.json), C(report.md), C(report.html), C(junit.xml) and C(plots/) into it.
+  - Writes facts and verdicts for other programs where it is told to.
   - Compares with earlier runs in the folder around it, which an index there makes fast, and reads nothing else. So rendering twice
     writes the same bytes.
   - A bad verdict is a result and not a failure of the module; see RV(overall) and RV(not_proven).
@@ -22,6 +23,18 @@ options:
     description: The folder with C(report.md.j2) and C(report.html.j2).
     type: path
     required: true
+  jsonl:
+    description:
+      - A file for the facts as JSON lines, one for each fact (C(docs/schema/line.schema.json)); its name ends in C(.jsonl).
+      - A path that is not absolute is one in the run folder. Empty is none.
+    type: str
+    default: ""
+  prometheus:
+    description:
+      - A file for facts and verdicts in Prometheus' text format, as node_exporter's textfile collector reads it; its name ends in C(.prom).
+      - A path that is not absolute is one in the run folder. Empty is none.
+    type: str
+    default: ""
   compare_with:
     description:
       - A run to compare with, by its id in O(results_dir) or by the path of its folder.
@@ -63,6 +76,14 @@ lines:
   type: list
   elements: str
   returned: always
+nodes:
+  description: The verdict on each node.
+  type: dict
+  returned: always
+layouts:
+  description: The verdict on each layout.
+  type: dict
+  returned: always
 not_proven:
   description: What is failed or incomplete, with the reason and what to do; empty if nothing is.
   type: list
@@ -93,7 +114,8 @@ import os
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.plumbline.controller import place, run_folder
 from ansible.module_utils.plumbline.controller.action import ControllerAction
-from ansible.module_utils.plumbline.controller.report.data import SCHEMA_DIR
+from ansible.module_utils.plumbline.controller.report.data import SCHEMA_DIR, load
+from ansible.module_utils.plumbline.controller.report.exports.files import expect_folder, export_paths, exports
 from ansible.module_utils.plumbline.controller.report.verdicts import lines, why_list
 from ansible.module_utils.plumbline.core.fact import worst
 
@@ -104,6 +126,8 @@ class ActionModule(ControllerAction):
     ARGUMENTS = {
         "run_dir": {"type": "path", "required": True},
         "template_dir": {"type": "path", "required": True},
+        "jsonl": {"type": "str", "default": ""},
+        "prometheus": {"type": "str", "default": ""},
         "compare_with": {"type": "str", "default": ""},
         "fleet_baseline": {"type": "path"},
         "fleet_baseline_write": {"type": "path"},
@@ -118,9 +142,10 @@ class ActionModule(ControllerAction):
         try:
             # Here, since a controller without them must still be told what to do.
             from ansible.module_utils.plumbline.controller.report.compare import compared, fleet
-            from ansible.module_utils.plumbline.controller.report.render import build, differing, stale, write
+            from ansible.module_utils.plumbline.controller.report.render import build_of, differing, stale, write
         except ImportError as error:
             raise ValueError("the controller's Python lacks %s: `%s` installs it" % (error.name, place.SETUP)) from error
+        wanted = export_paths(arguments)
         lost = run_folder.not_kept() if os.path.abspath(os.environ.get("PLUMBLINE_RUN_DIR", "")) == run_dir else []
         against = compared.Against(
             run_dir,
@@ -130,23 +155,32 @@ class ActionModule(ControllerAction):
             arguments["results_dir"],
             keep=not self._task.check_mode,
         )
-        files, found = build(run_dir, SCHEMA_DIR, arguments["template_dir"], against)
+        data = load(run_dir, SCHEMA_DIR)
+        files, found = build_of(data, arguments["template_dir"], against)
         lost = lost + against.problems
+        overall = worst([found["overall"], "incomplete"]) if lost else found["overall"]
+        # After the report, which a folder that is missing for them must not cost.
+        files.update(exports(data, {**found, "overall": overall}, wanted))
         changed, removed = differing(run_dir, files), stale(run_dir, files)
         if not self._task.check_mode:
             try:
-                write(run_dir, files, changed)
+                write(run_dir, files, [path for path in changed if path not in wanted.values()])
                 for path in removed:
                     os.unlink(os.path.join(run_dir, path))
                 if arguments["fleet_baseline_write"]:
                     fleet.write(arguments["fleet_baseline_write"], fleet.made_of(against.run))
+                for path in wanted.values():
+                    expect_folder(os.path.dirname(os.path.join(run_dir, path)))
+                write(run_dir, files, [path for path in changed if path in wanted.values()])
             except OSError as error:
                 raise AnsibleActionFail(
                     "cannot write the report: %s. Is %s writable, with free space?" % (error, error.filename or run_dir)
                 ) from error
         return {
             "changed": bool(changed or removed),
-            "overall": worst([found["overall"], "incomplete"]) if lost else found["overall"],
+            "overall": overall,
+            "nodes": {name: verdict["status"] for name, verdict in found["nodes"].items()},
+            "layouts": {name: verdict["status"] for name, verdict in found["layouts"].items()},
             "lines": lines(found) + lost,
             "not_proven": lost + why_list(found),
             "written": changed,

@@ -31,14 +31,18 @@ options:
     type: str
     choices: [azure_scale_set, plumbline.cluster.azure_scale_set]
   resource_group:
-    description: The resource group of the scale sets.
+    description: The resource group of the scale sets. The environment counts where the file does not say it.
     required: true
     type: str
+    env:
+      - name: PLUMBLINE_AZURE_RESOURCE_GROUP
   scale_sets:
-    description: The scale sets' names, as a list; one alone may be a text.
+    description: The scale sets' names, as a list; one alone may be a text. The environment counts where the file does not say them.
     required: true
     type: list
     elements: str
+    env:
+      - name: PLUMBLINE_AZURE_SCALE_SETS
   address:
     description: Whether C(ansible_host) is a node's private or its public address.
     type: str

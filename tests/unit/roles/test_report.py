@@ -74,6 +74,49 @@ def test_no_folder_is_an_error_that_says_what_to_do(play):
     assert "run from the project's root" in results(run, "Check that there is a run to report on")[0]["msg"]
 
 
+def test_exports_are_written_where_they_are_wanted_and_again_changes_nothing(play, tmp_path):
+    collector = tmp_path / "collector"
+    collector.mkdir()
+    wanted = {"report_jsonl": "facts.jsonl", "report_prometheus": str(collector / "plumbline.prom")}
+    assert play(whole_run(), **wanted).rc == 0
+    assert len((play.folder / "facts.jsonl").read_text().splitlines()) == len(list(play.folder.glob("facts/*/*.json")))
+    assert [path.name for path in collector.iterdir()] == ["plumbline.prom"]
+    assert 'plumbline_run_verdict{status="healthy"} 1' in (collector / "plumbline.prom").read_text()
+    (rendered,) = results(play(**wanted), "Render the report")
+    assert rendered["written"] == [] and rendered["changed"] is False
+    (collector / "plumbline.prom").unlink()
+    assert play(None, "--check", **wanted).rc == 0 and not list(collector.iterdir())
+
+
+def test_export_into_a_folder_that_is_not_there_fails_after_the_report_is_written(play, tmp_path):
+    run = play(whole_run(), report_prometheus=str(tmp_path / "colector" / "plumbline.prom"))
+    assert run.rc != 0
+    assert "there is no folder %s" % (tmp_path / "colector") in results(run, "Render the report")[0]["msg"]
+    assert (play.folder / "report.html").is_file() and not (tmp_path / "colector").exists()
+
+
+def artefacts(run):
+    return [event["event_data"].get("artifact_data") for event in run.events if event["event"] == "playbook_on_stats"]
+
+
+def test_under_awx_the_verdicts_are_artefacts_of_the_job_also_when_the_run_fails(play):
+    files = whole_run()
+    put(files, "node2", health("failed", [reason("disk.free", "failed", "0.4 GiB", "at least 5 GiB", "Remove logs.")]))
+    run = play(files, awx_job_id=7)
+    assert run.rc != 0
+    (found,) = artefacts(run)
+    assert found["plumbline_overall"] == "failed"
+    assert found["plumbline_nodes"] == {"node1": "healthy", "node2": "failed", "node3": "healthy"}
+    assert found["plumbline_layouts"]["tp2_within"] == "healthy"
+    assert found["plumbline_report"] == str(play.folder / "report.html")
+
+
+def test_elsewhere_there_are_no_artefacts_unless_they_are_asked_for(play):
+    assert artefacts(play(whole_run())) == [{}]
+    assert artefacts(play(report_artifacts=True))[0]["plumbline_overall"] == "healthy"
+    assert artefacts(play(awx_job_id=7, report_artifacts="false")) == [{}]
+
+
 def test_a_run_is_compared_with_the_one_before_and_with_one_by_name_and_a_fleet_is_kept(play, tmp_path):
     before = whole_run()
     before["run.json"].update(run_id="before", started_at="2026-11-23T12:00:00Z")

@@ -26,10 +26,19 @@ OTHERS = ("plumbline_address", "plumbline_serving_group", "vllm_serve_image_info
 JUDGED_ELSEWHERE = ("vllm_serve_layouts", "vllm_serve_runtime", "vllm_serve_image")
 
 # Lists that roles work on themselves. Of all others modules make a list, also of a text: "a,b" is [a, b].
-LISTS_IN_EXPRESSIONS = ("lab_packages", "serve_benchmark_sweep", "vllm_serve_extra_args", "vllm_serve_hosts", "vllm_serve_node_addresses")
+LISTS_IN_EXPRESSIONS = (
+    "awx_setup_callback_plugins",
+    "awx_setup_layouts",
+    "lab_packages",
+    "serve_benchmark_sweep",
+    "vllm_serve_extra_args",
+    "vllm_serve_hosts",
+    "vllm_serve_node_addresses",
+)
 
 # The same for mappings, which modules make of JSON in a text.
 MAPPINGS_IN_EXPRESSIONS = (
+    "awx_setup_extra_vars",
     "fabric_baseline_env",
     "fabric_baseline_min_busbw_gbps",
     "fabric_baseline_nccl_env",

@@ -117,6 +117,8 @@ WITHOUT = (
     ("link.", "two nodes measured it together, and it does not say which of them it was"),
     ("memory.", "memory is used, or set, on the node"),
     ("model", "the model and its transfer are software"),
+    ("hub.", "the hub and what it gives are software"),
+    ("blob.", "the storage account and what it gives are software"),
     ("net", "the virtual network is none of the hardware that Azure HPC takes back"),
     ("nic", "the virtual network is none of the hardware that Azure HPC takes back"),
     ("nhc", "NHC itself could not run or be read, or it named no fault code"),

@@ -33,7 +33,12 @@ def build(run_dir, schema_dir, template_dir, against=None):
     ``against`` returns what is said of these records beside other runs' (:class:`compare.compared.Against`); None compares with none.
     Raises what :func:`data.load` raises, and jinja2's errors for a broken template.
     """
-    records = collect(load(run_dir, schema_dir))
+    return build_of(load(run_dir, schema_dir), template_dir, against)
+
+
+def build_of(data, template_dir, against=None):
+    """Return what :func:`build` returns, of a run folder that is loaded already."""
+    records = collect(data)
     found = verdicts(records)
     claims = findings(records)
     comparison = against(records) if against else dict(NOTHING, asked=OFF)
