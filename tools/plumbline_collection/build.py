@@ -45,9 +45,9 @@ def _mode(root, name):
 
 
 def _files(folder):
-    """Return the files of a folder, without what Python leaves behind."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
-    return [path for path in found if path.suffix != ".pyc"]
+    """Return the files of a folder, without what Python and the linters leave behind: byte code, and caches with a dot in front."""
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    return [path for path in found if not any(part == "__pycache__" or part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def _code(project):
