@@ -143,6 +143,18 @@ def test_one_wrong_value_is_enough_on_a_single_gpu_too(key):
         assert bad(found)["gpu_baseline.values"][0] == "failed" and bad(found)["gpu_baseline.values"][1].startswith("GPU 0: 1 ")
 
 
+def test_gpus_that_are_all_wrong_alike_are_not_all_broken():
+    found = rows(8)
+    for item in found:
+        item["exact_wrong_elements"] = 7
+    status, seen = bad(found)["gpu_baseline.values"]
+    assert status == "degraded" and "all 8 equal GPUs" in seen and "the same 7 of" in seen
+    found[3]["exact_wrong_elements"] = 8
+    assert bad(found)["gpu_baseline.values"][0] == "failed"
+    found[3].update(exact_wrong_elements=7, product_sha256="another")
+    assert bad(found)["gpu_baseline.values"][0] == "failed"
+
+
 def test_processors_are_judged_by_what_they_compute_alone():
     found = [row(0, bus_id=None, model=None, uuid=None, sm_count=None, threads=2, h2d_gbps=None, d2h_gbps=None, matrix_clocks=None)]
     assert bad(found) == {} and worst(item["status"] for item in judged(found)) == "healthy"

@@ -44,6 +44,7 @@ HELD_SHARE = 0.01
 READ_CLOCK = 0.9
 
 REPLACE = "take the node out of service and report the GPU; run playbooks/gpu_baseline.yml again to see it twice"
+SOFTWARE = "it is no single GPU's fault: look at torch, cuBLAS and their settings in the serving environment"
 LOOK = "compare nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER,CLOCK of these GPUs; measure again with nothing else on the node"
 COOL = "nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER: look at cooling, power limit and what else runs there"
 
@@ -80,10 +81,13 @@ def judge(rows, known=None, transfers=None):
 def values(rows):
     """Judge what each device computed: against what is right, against its own first product, and against its equals."""
     seen = [row for row in rows if row["product_sha256"]]
-    found = [item for row in seen for item in _own_values(row)]
-    for group in equals.groups(seen, kind):
+    groups = equals.groups(seen, kind)
+    alike = [group for group in groups if _all_alike(group)]
+    found = [item for row in seen for item in _own_values(row, exact=not any(row in group for group in alike))]
+    found += [_by_software(group) for group in alike]
+    for group in groups:
         found += _same_values(group)
-    bad = any(item["status"] == "failed" for item in found)
+    bad = any(item["status"] not in ("healthy", "skipped") for item in found)
     if seen and not bad:
         compared = sum(row["products_compared"] for row in seen)
         text = "%d products, and %d elements against the right values, without a wrong bit" % (
@@ -94,10 +98,27 @@ def values(rows):
     return found
 
 
-def _own_values(row):
-    """Return what is wrong with one device by itself."""
+def _all_alike(group):
+    """Return whether several equal GPUs are all wrong in the same way: as many elements, and the same product of the same inputs."""
+    wrong = {row["exact_wrong_elements"] for row in group}
+    products = {(row["inputs_sha256"], row["product_sha256"]) for row in group}
+    return len(group) > 1 and group[0]["bus_id"] is not None and len(wrong) == len(products) == 1 and 0 not in wrong and None not in wrong
+
+
+def _by_software(group):
+    """Return what is said of :func:`_all_alike`: chips do not break alike, so it is the library, its settings or the program."""
+    text = "all %d equal GPUs differ from the processor in the same %d of %d elements of a product, and agree with each other" % (
+        len(group),
+        group[0]["exact_wrong_elements"],
+        group[0]["exact_elements"],
+    )
+    return reason("gpu_baseline.values", "degraded", text, "no wrong element", SOFTWARE)
+
+
+def _own_values(row, exact=True):
+    """Return what is wrong with one device by itself; ``exact`` False leaves out the product whose right values are known."""
     told = []
-    if row["exact_wrong_elements"]:
+    if exact and row["exact_wrong_elements"]:
         told.append(
             "%d of %d elements of a product are not what the processor computed" % (row["exact_wrong_elements"], row["exact_elements"])
         )
