@@ -113,8 +113,11 @@ def mpi(lab, tmp_path_factory):
 
 @pytest.fixture
 def keys(lab):
-    """What lets people in on each node before, to be compared with what does so afterwards."""
-    everywhere(lab, "rm -f /tmp/mock-*")
+    """What lets people in on each node before, to be compared with what does so afterwards.
+
+    Without the keys of the model's copy, which other tests of this lab leave and a reset takes away, too.
+    """
+    everywhere(lab, "rm -f /tmp/mock-*; sed -i '/ plumbline-model-sync@/d' .ssh/authorized_keys")
     return everywhere(lab, "cat .ssh/authorized_keys")
 
 
