@@ -61,6 +61,5 @@ class ActionModule(ControllerAction):
 
     def answer(self, arguments, task_vars):
         """Return the fleet's fact of every node."""
-        found = {entry["host"]: entry["fact"] for entry in kept.entries("health") if entry["name"] == "node"}
-        facts = {host: found[host] for host in arguments["nodes"] if host in found}
+        facts = kept.facts_of("health", "node", arguments["nodes"])
         return kept.for_hosts(fleet.facts(facts, arguments["min_nodes"], arguments["score_max"]))

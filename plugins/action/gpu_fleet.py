@@ -54,6 +54,5 @@ class ActionModule(ControllerAction):
 
     def answer(self, arguments, task_vars):
         """Return the fleet's fact of every node with GPUs."""
-        found = {entry["host"]: entry["fact"] for entry in kept.entries("gpu_baseline") if entry["name"] == "gpus"}
-        facts = {host: found[host] for host in arguments["nodes"] if host in found}
+        facts = kept.facts_of("gpu_baseline", "gpus", arguments["nodes"])
         return kept.for_hosts(gpu_fleet.facts(facts, arguments["min_nodes"]))

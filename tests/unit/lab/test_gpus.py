@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 from ansible.module_utils.plumbline.lab import gpus, host, plan
+from ansible.module_utils.plumbline.machine import nvidia
 
 LIST = """\
 GPU 0: NVIDIA H200 (UUID: GPU-aaaa)
@@ -64,8 +65,8 @@ def test_gpus_of_the_list_without_their_parts():
 def test_the_drivers_own_number_comes_first():
     found = gpus.joined(gpus.parse_list(LIST), gpus.parse_described(XML % "0"), {"0000:00:06.0": 3})
     assert [(gpu["minor"], gpu["bus_id"]) for gpu in found] == [(3, "0000:00:06.0"), (1, "0000:00:07.0")]
-    assert gpus.parse_information(INFORMATION) == 0
-    assert gpus.parse_information("Device Minor: \t ?\n") is None
+    assert nvidia.parse_information(INFORMATION) == 0
+    assert nvidia.parse_information("Device Minor: \t ?\n") is None
 
 
 def test_a_gpu_without_a_device_file_is_named():
@@ -78,7 +79,7 @@ def smi(monkeypatch, status, listed, described=XML % "0"):
         return subprocess.CompletedProcess(argv, status, listed if argv[1:] == ("-L",) else described, "")
 
     monkeypatch.setattr(host, "call", call)
-    monkeypatch.setattr(gpus, "INFORMATION", "/nonexistent/*")
+    monkeypatch.setattr(nvidia, "INFORMATION", "/nonexistent/*")
 
 
 def test_gpus_of_a_machine(monkeypatch):

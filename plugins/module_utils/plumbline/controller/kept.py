@@ -45,6 +45,12 @@ def entries(kind):
     return [entry for entry in data["facts"] if entry["kind"] == kind and not entry["problems"]] if data else []
 
 
+def facts_of(kind, name, hosts):
+    """Return ``{host: fact}`` of the kept facts of one kind and name, in the order of ``hosts``."""
+    found = {entry["host"]: entry["fact"] for entry in entries(kind) if entry["name"] == name}
+    return {host: found[host] for host in hosts if host in found}
+
+
 def for_hosts(facts):
     """Return ``(host, fact)`` pairs in the shape in which an action plugin hands facts of several hosts to the callback."""
     found = {}

@@ -12,7 +12,6 @@ from . import plan as lab
 
 # A line of `nvidia-smi -L`; those of MIG devices are indented.
 LINE = re.compile(r"^GPU (\d+): (.+?) \(UUID: (\S+)\)", re.M)
-INFORMATION = "/proc/driver/nvidia/gpus/*/information"
 WITHOUT = "or -e lab_gpus=none for nodes without GPUs, whose vLLM is for CPU"
 # Which of a GPU machine's device files each node gets; /dev/nvidia<minor> is the node's own.
 NEEDED = ("/dev/nvidiactl", "/dev/nvidia-uvm")
@@ -29,18 +28,6 @@ def parse_list(text):
     return [{"index": int(index), "name": name, "uuid": uuid} for index, name, uuid in LINE.findall(text)]
 
 
-def parse_information(text):
-    """Return the minor number in ``/proc/driver/nvidia/gpus/<address>/information``, None without one."""
-    found = nvidia.MINOR.search(text)
-    return int(found.group(1)) if found else None
-
-
-def minors():
-    """Return ``{PCI address: minor number}`` as the driver has it, ``{}`` where it does not tell."""
-    pairs = [(os.path.basename(os.path.dirname(path)), parse_information(lab_host.read(path))) for path in glob.glob(INFORMATION)]
-    return {nvidia.normal_bus_id(address): minor for address, minor in pairs if minor is not None}
-
-
 def parse_described(text):
     """Return ``{uuid: (PCI address, minor number)}`` of ``nvidia-smi -q -x``; the number is None where it has none."""
     found = {}
@@ -55,7 +42,7 @@ def parse_described(text):
 def joined(listed, described, numbers):
     """Return the GPUs with ``index``, ``name``, ``uuid``, ``bus_id`` and ``minor``; raise :class:`LabError` where one has no device file.
 
-    ``listed`` is :func:`parse_list`'s, ``described`` :func:`parse_described`'s, ``numbers`` :func:`minors`', which comes first.
+    ``listed`` is :func:`parse_list`'s, ``described`` :func:`parse_described`'s, ``numbers`` ``nvidia.minors``', which comes first.
     """
     found = []
     for gpu in listed:
@@ -64,7 +51,7 @@ def joined(listed, described, numbers):
         if minor is None:
             raise lab.LabError(
                 "GPU %d (%s, PCI address %s) has no minor number in `nvidia-smi -q -x`, nor in %s, which has %s: reload the driver, %s"
-                % (gpu["index"], gpu["uuid"], address or "unknown", INFORMATION, numbers or "nothing", WITHOUT)
+                % (gpu["index"], gpu["uuid"], address or "unknown", nvidia.INFORMATION, numbers or "nothing", WITHOUT)
             )
         found.append(dict(gpu, bus_id=address, minor=minor))
     return found
@@ -80,7 +67,7 @@ def of_machine():
     if not listed:
         return []
     try:
-        return joined(listed, parse_described(lab_host.call("nvidia-smi", "-q", "-x", check=False).stdout), minors())
+        return joined(listed, parse_described(lab_host.call("nvidia-smi", "-q", "-x", check=False).stdout), nvidia.minors())
     except (nvidia.NvidiaError, lab_host.HostError) as error:
         raise lab.LabError("nvidia-smi -L lists %d GPUs, but %s: mend that, %s" % (len(listed), error, WITHOUT)) from error
 

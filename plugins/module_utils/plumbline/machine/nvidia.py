@@ -11,12 +11,14 @@ import shutil
 import subprocess
 from xml.etree import ElementTree
 
+from ..core.files import read_text
 from . import nvidia_messages as messages
 
 NVIDIA_VENDOR = "0x10de"
 # PCI base class 03: display controller. H100 and H200 are 0x0302 (3D controller).
 DISPLAY_CLASS = "0x03"
-# A line of /proc/driver/nvidia/gpus/<address>/information.
+# What the driver tells of each GPU that it has, and the line with the number of its device file.
+INFORMATION = "/proc/driver/nvidia/gpus/*/information"
 MINOR = re.compile(r"^Device Minor:\s*(\d+)\s*$", re.M)
 # The GPUs that this process looks at, index by UUID (``gpu_choice.look_only_at``); none is all.
 ONLY = {}
@@ -90,6 +92,19 @@ def pci_gpus(root="/"):
     return found
 
 
+def parse_information(text):
+    """Return the minor number in ``/proc/driver/nvidia/gpus/<address>/information``, None without one."""
+    found = MINOR.search(text)
+    return int(found.group(1)) if found else None
+
+
+def minors(root="/"):
+    """Return ``{PCI address: minor number}`` as the driver has it; a GPU of which it does not tell is left out."""
+    paths = glob.glob(os.path.join(root, INFORMATION.lstrip("/")))
+    found = {os.path.basename(os.path.dirname(path)).lower(): parse_information(read_text(path) or "") for path in paths}
+    return {address: minor for address, minor in found.items() if minor is not None}
+
+
 def others(root="/"):
     """Return the PCI addresses of GPUs that the driver has, but that this node was not given: their device file is not here.
 
@@ -98,16 +113,8 @@ def others(root="/"):
     has a file, nothing is: then the files are what is wrong.
     """
     given, missing = [], []
-    for path in sorted(glob.glob(os.path.join(root, "proc/driver/nvidia/gpus/*/information"))):
-        address = os.path.basename(os.path.dirname(path)).lower()
-        try:
-            with open(path, encoding="utf-8", errors="replace") as stream:
-                minor = MINOR.search(stream.read())
-        except OSError:
-            continue  # what the driver does not tell proves nothing
-        if minor:
-            held = os.path.exists(os.path.join(root, "dev/nvidia" + minor.group(1)))
-            (given if held else missing).append(address)
+    for address, minor in sorted(minors(root).items()):
+        (given if os.path.exists(os.path.join(root, "dev/nvidia%d" % minor)) else missing).append(address)
     return missing if given else []
 
 
