@@ -12,7 +12,8 @@ help:
 	@echo "make test         set up, lint, unit tests with cases and fuzz, integration tests in a lab of their own"
 	@echo "make lab          bring the lab up only          make lab-down    take it down, leave nothing behind"
 	@echo "make node-tests   testinfra assertions on the lab's nodes"
-	@echo "make bench        the report of 1,000 synthetic nodes; validate against parallel-ssh on the lab, or on INVENTORY=...; FAULTS=1: three bad nodes  (docs/performance.md)"
+	@echo "make bench        the report of 1,000 synthetic nodes; validate against parallel-ssh on the lab, or on INVENTORY=...; FAULTS=1: three bad nodes;"
+	@echo "                  SYNC=<nodes>: the model to so many, by method  (docs/performance.md)"
 	@echo "make azure        the Azure SDK for inventory/azure, into the same environment  (docs/azure.md)"
 	@echo "make collection   build plumbline.cluster into build/collection; make sanity: ansible-test on it  (docs/collection.md)"
 	@echo "make image-context  what ansible-builder builds an execution environment from, in build/image"
@@ -55,8 +56,12 @@ node-tests: setup
 	python -m pytest tests/node --hosts=ansible://nodes --ansible-inventory=inventory/lab
 
 bench: setup
+ifdef SYNC
+	python tests/bench/sync.py $(or $(INVENTORY),inventory/lab) --nodes $(SYNC) $(if $(RATE_MBPS),--rate $(RATE_MBPS))
+else
 	python tests/bench/page.py
 	python tests/bench/validate.py $(or $(INVENTORY),inventory/lab) $(if $(FAULTS),--faults)
+endif
 
 collection: setup
 	PYTHONPATH=tools python -m plumbline_collection build/collection

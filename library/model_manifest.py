@@ -48,6 +48,12 @@ manifest:
   description: The manifest, with C(schema) and C(files); empty when there is none.
   type: dict
   returned: always
+chunk_hashes:
+  description:
+    - The SHA-256 of each chunk, base64 of all one after another, with which nodes verify what they hand on. Kept beside the manifest.
+    - Empty when a file is not as the manifest says, or there is none.
+  type: str
+  returned: always
 """
 
 import os
@@ -56,6 +62,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.model import chunks
 from ansible.module_utils.plumbline.model import manifest as manifests
 
 AGAIN = {
@@ -92,8 +99,26 @@ def verify(measurement, path, known, threads, source):
     return len(bad)
 
 
+def build(path, threads):
+    """Return ``(manifest, hashes of its chunks)`` of a folder: reads every byte, once."""
+    sizes = manifests.files_below(path)
+    whole, parts = chunks.read(path, sizes, threads)
+    files = {name: {"size": sizes[name], "sha256": whole[name]} for name in sorted(sizes)}
+    return manifests.check({"schema": manifests.SCHEMA, "files": files}), chunks.encode(parts)
+
+
+def hashes_of(path, known, threads):
+    """Return ``(hashes of the chunks, whether they are new)`` of files that are as the manifest says; "" where one changed meanwhile."""
+    kept = chunks.load(path, known, manifests.digest(known))
+    if kept is not None:
+        return kept, False
+    whole, parts = chunks.read(path, {name: entry["size"] for name, entry in known["files"].items()}, threads)
+    same = all(whole[name] == entry["sha256"] for name, entry in known["files"].items())
+    return (chunks.encode(parts), True) if same else ("", False)
+
+
 def work(module, args, measurement):
-    """Fill the measurement in; return ``(manifest, changed)``."""
+    """Fill the measurement in; return ``(manifest, hashes of its chunks, changed)``."""
     path, threads = args["path"], manifests.threads_for(args["threads"])
     if not os.path.isdir(path) or not manifests.files_below(path):
         if module.check_mode and args["source"] == "random":
@@ -106,24 +131,28 @@ def work(module, args, measurement):
                 "a directory with a model's files",
                 "see why the task before did not make it" if args["source"] == "random" else "copy a model there",
             )
-        return {}, False
+        return {}, "", False
 
     started = time.monotonic()
-    known, changed, bad = manifests.load(path), False, 0
+    known, changed, bad, hashes, new = manifests.load(path), False, 0, "", False
     if known is None or args["rebuild"]:
-        fresh = manifests.check(manifests.build(path, threads))
-        changed = fresh != known
+        fresh, hashes = build(path, threads)
+        changed = new = fresh != known
         known = fresh
         if changed and not module.check_mode:
             manifests.save(path, known)
         measurement.add("model.manifest", "healthy", f"made the manifest of {len(known['files'])} files", "every file hashed")
     else:
         bad = verify(measurement, path, known, threads, args["source"])
+    if not bad and not hashes:
+        hashes, new = hashes_of(path, known, threads)
+    if new and not module.check_mode:
+        chunks.save(path, hashes, manifests.digest(known))
     measurement.measured = manifests.measured(known, time.monotonic() - started, bad)
     measurement.context["manifest_sha256"] = manifests.digest(known)
     if known.get("origin"):
         measurement.context["origin"] = known["origin"]
-    return known, changed
+    return known, hashes, changed
 
 
 def main():
@@ -140,9 +169,9 @@ def main():
     args = module.params
     measurement = Measurement("model", os.path.basename(args["path"].rstrip("/")))
     measurement.context = {"source": args["source"], "path": args["path"]}
-    known, changed = {}, False
+    known, hashes, changed = {}, "", False
     try:
-        known, changed = work(module, args, measurement)
+        known, hashes, changed = work(module, args, measurement)
     except (manifests.ManifestError, OSError) as error:
         measurement.add(
             "model.manifest",
@@ -151,7 +180,7 @@ def main():
             "a manifest that can be read and written",
             "check the disk; with files that are known to be good: rm manifest.json and run again",
         )
-    module.exit_json(changed=changed, manifest=known, **measurement.result())
+    module.exit_json(changed=changed, manifest=known, chunk_hashes=hashes, **measurement.result())
 
 
 if __name__ == "__main__":

@@ -1,50 +1,71 @@
 #!/usr/bin/python
-"""Ansible module: bring this node's copy of a model to the manifest's state, pulling from the head over ssh."""
+"""Ansible module: bring this node's copy of a model to the manifest's state, pulling along a chain of nodes over ssh."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_sync
-short_description: Verify a model against a manifest and pull what is missing from the head
+short_description: Verify a model against a manifest and pull what is missing along a chain of nodes
 description:
-  - Compares every file in O(path) with O(manifest), pulls what is missing, unfinished or outdated with rsync over ssh,
-    verifies what came, and writes C(manifest.json) last.
+  - Compares every file in O(path) with O(manifest). With O(copy) it pulls what is missing, unfinished or outdated, verifies it, and writes
+    C(manifest.json) last.
+  - It pulls over ssh from the node before it in O(chain), chunk by chunk as soon as that one has them, each verified by its SHA-256. A
+    node that is dead, slow, or hands out other bytes is passed by; the first of the chain, the source, is the last resort.
+  - What came is kept in the hidden folder C(.plumbline-sync) of the model's until the copy is complete, so that a killed copy goes on
+    within a file. Two runs on one node wait for each other.
   - A file that differs from the manifest of an earlier, completed copy was damaged since. That is a failed verdict, not
     something to paper over, unless O(on_corruption=repair).
 options:
   path:
-    description: The model directory on this node.
+    description: The model directory, the same on each node.
     type: path
     required: true
   manifest:
-    description: The head's manifest, from C(model_manifest); empty when the head has none.
+    description: The source's manifest, from C(model_manifest); empty when it has none.
     type: dict
     required: true
-  source_host:
-    description: The head's address as this node sees it.
+  chunk_hashes:
+    description: The source's hashes of the chunks, from C(model_manifest).
     type: str
-    required: true
-  source_port:
-    description: The head's ssh port.
-    type: int
-    default: 22
-  source_user:
-    description: The user to log in to the head as.
+    default: ""
+  source_status:
+    description: The status of the source's own fact. Nothing is pulled from a source that is V(failed).
     type: str
-    default: root
-  source_path:
-    description: The model directory on the head.
-    type: path
-    required: true
-  identity_file:
-    description: This node's private key that the head accepts.
-    type: path
-    required: true
-  host_keys:
-    description: The head's public host keys, C(type base64) each.
+    default: ""
+  copy:
+    description: V(false) only compares; a file that is to be copied makes the fact C(incomplete) until it is.
+    type: bool
+    default: true
+  only:
+    description: Files to look at, where the others were compared already; empty for all.
     type: list
     elements: str
-    required: true
+    default: []
+  chain:
+    description: Names of the source, and then of the nodes that pull, in the order in which they hand on.
+    type: list
+    elements: str
+    default: []
+  addresses:
+    description: The address of each of O(chain).
+    type: list
+    elements: str
+    default: []
+  node:
+    description: This node's name in O(chain).
+    type: str
+    default: ""
+  user:
+    description: The user to log in to the others as.
+    type: str
+    default: root
+  ssh_config:
+    description: An ssh_config(5) with the key and the host keys of the others, from C(ssh_key). Its folder is removed when the copy ends.
+    type: path
+  streams:
+    description: Connections to the node before, at once.
+    type: int
+    default: 2
   on_corruption:
     description: Report damaged files, or copy them again and call the node degraded.
     type: str
@@ -66,52 +87,46 @@ author: [Plumbline]
 """
 
 EXAMPLES = r"""
-- name: Pull the model from the head
+- name: Pull the model along the chain
   model_sync:
     path: /var/lib/plumbline/models/tiny-qwen2
-    source_host: 10.98.0.11
-    source_path: /var/lib/plumbline/models/tiny-qwen2
-    manifest: "{{ hostvars[head].manifest }}"
-    identity_file: /var/lib/plumbline/model_sync/id_ed25519
-    host_keys: "{{ hostvars[head].host_keys }}"
+    manifest: "{{ hostvars[head].manifest_result.manifest }}"
+    chunk_hashes: "{{ hostvars[head].manifest_result.chunk_hashes }}"
+    chain: [node1, node2]
+    addresses: [10.98.0.11, 10.98.0.12]
+    node: node2
+    ssh_config: "{{ key_result.config }}"
 """
 
 RETURN = r"""
 fact:
   description:
     - The fact; also in C(ansible_facts.plumbline.model).
-    - "measured: files, size_bytes, transferred_bytes, transfer_s, verify_s, corrupt_files."
+    - "measured: files, size_bytes, transferred_bytes, transfer_s, transfer_gbps, resumed_bytes, sources, verify_s, corrupt_files."
   type: dict
+  returned: always
+wanted:
+  description: Names of the files that are to be copied, and may be.
+  type: list
+  elements: str
   returned: always
 """
 
+import json
 import os
-import shlex
 import shutil
-import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.plumbline.core import marks, processes
+from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import Measurement
+from ansible.module_utils.plumbline.core.files import write_atomically
 from ansible.module_utils.plumbline.machine import ssh
+from ansible.module_utils.plumbline.model import chain as chains
+from ansible.module_utils.plumbline.model import chunks, peer, store
 from ansible.module_utils.plumbline.model import manifest as manifests
-from ansible.module_utils.plumbline.model import pull as manifest_pull
 
-
-def run_bounded(command, timeout_s):
-    """Run a command in its own process group; return ``(status or None at the timeout, stdout, stderr)``."""
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, errors="replace", start_new_session=True, env=dict(os.environ, LC_ALL="C"),
-    )  # fmt: skip
-    try:
-        out, err = process.communicate(timeout=timeout_s)
-        return process.returncode, out, err
-    except subprocess.TimeoutExpired:
-        processes.end_group(process)
-        out, err = process.communicate()
-        return None, out, err
+PROGRESS = "progress.json"  # in the folder of the copy in progress
 
 
 class Sync:
@@ -124,7 +139,8 @@ class Sync:
         self.threads = manifests.threads_for(self.args["threads"])
         self.verify_s = 0.0
         self.changed = False
-        self.source = f"{self.args['source_host']}:{self.args['source_path']}"
+        self.wanted = []  # what is to be copied and may be
+        self.source = f"{self.args['chain'][0] if self.args['chain'] else 'the head'}:{self.path}"
 
     def compare(self, manifest):
         started = time.monotonic()
@@ -138,27 +154,39 @@ class Sync:
         measurement = self.measurement
         measurement.context["manifest_sha256"] = manifests.digest(self.manifest)
         measurement.measured = manifests.measured(self.manifest)
-        old, marked = self.old_manifest()
-        difference = self.compare(self.manifest)
-        wanted = manifests.differing(difference)
-        damaged = manifests.damaged(difference, old, self.manifest)
-        measurement.measured["corrupt_files"] = len(damaged)
-        if damaged and not self.may_repair(damaged, difference):
-            return
-        stale = not marked or old != self.manifest
+        wanted, stale = self.look()
         if self.module.check_mode:
-            self.foretell(wanted)
             self.changed = bool(wanted) or stale
-            return
-        if wanted and not self.pull(wanted):
-            return
-        if stale or wanted:
+            if wanted:
+                self.foretell(wanted)
+        elif wanted and not self.args["copy"]:
+            self.announce(wanted)
+        elif wanted:
+            self.bring()
+        elif wanted is not None and stale:
             manifests.save(self.path, self.manifest)
             self.changed = True
-        measurement.add(
+        if wanted == []:
+            self.verified(0)
+
+    def look(self):
+        """Compare; return ``(names to copy, whether the manifest beside them is an old one)``, None for names where damage forbids it."""
+        known = self.manifest
+        if self.args["only"]:
+            known = dict(known, files={name: known["files"][name] for name in self.args["only"] if name in known["files"]})
+        old, marked = self.old_manifest()
+        difference = self.compare(known)
+        damaged = manifests.damaged(difference, old, self.manifest)
+        self.measurement.measured["corrupt_files"] = len(damaged)
+        if damaged and not self.may_repair(damaged, difference):
+            return None, False
+        return manifests.differing(difference), not marked or old != self.manifest
+
+    def verified(self, copied):
+        self.measurement.add(
             "model.verified",
             "healthy",
-            f"{len(self.manifest['files'])} files as the manifest says, {len(wanted)} of them copied now",
+            f"{len(self.manifest['files'])} files as the manifest says, {copied} of them copied now",
             "every SHA-256",
         )
 
@@ -188,91 +216,170 @@ class Sync:
         return repair
 
     def foretell(self, wanted):
-        if not wanted:
-            self.measurement.add(
-                "model.verified",
-                "healthy",
-                f"{len(self.manifest['files'])} files as the manifest says",
-                "every SHA-256",
-            )
-            return
         size = manifests.size_bytes(self.manifest, wanted)
-        self.measurement.add(
-            "check_mode",
-            "skipped",
-            f"{len(wanted)} files, {size} bytes, would be copied from {self.source}",
-            None,
-            None,
-        )
+        self.measurement.add("check_mode", "skipped", f"{len(wanted)} files, {size} bytes, would be copied from {self.source}")
 
-    def pull(self, wanted):
-        """Copy files and verify them; return whether all is well."""
-        measurement, args = self.measurement, self.args
-        needed = manifests.size_bytes(self.manifest, wanted)
-        free = manifests.free_bytes(self.path)
-        if needed > free:
-            measurement.add(
-                "model.disk",
-                "failed",
-                f"{free} bytes free at {self.path}, {needed} bytes needed for {len(wanted)} files",
-                f"at least {needed} bytes",
-                "free space on this node, or set model_sync_path to a larger disk",
-            )
+    def announce(self, wanted):
+        """Say what is to be copied; from a source that is known to be bad nothing is."""
+        size = manifests.size_bytes(self.manifest, wanted)
+        if not self.source_is_good():
+            return
+        self.wanted = wanted
+        self.measurement.add(
+            "model.copy", "incomplete", f"{len(wanted)} files, {size} bytes, are to be copied and were not yet", "every file copied",
+            "see why the tasks after the comparison did not copy them",
+        )  # fmt: skip
+
+    def source_is_good(self):
+        if self.args["source_status"] not in ("failed", "incomplete") and self.args["chunk_hashes"]:
+            return True
+        self.measurement.add(
+            "model.source", "incomplete", "the head's own copy is not as its manifest says, so that nothing was pulled from it",
+            "a head whose files are verified", "see the head's own verdict, mend its copy, and run it again",
+        )  # fmt: skip
+        return False
+
+    def bring(self):
+        """Copy under the folder's lock; another run may have copied all of it meanwhile."""
+        os.umask(0o022)  # the user whom the others log in as reads what is here
+        try:
+            if not self.can_copy():
+                return
+            with store.locked(self.path, self.args["timeout_s"]):
+                self.measurement.reasons = [item for item in self.measurement.reasons if item["check"] != "model.corrupt"]
+                wanted, stale = self.look()
+                if wanted:
+                    self.copy(wanted)
+                elif wanted is not None:
+                    if stale:
+                        manifests.save(self.path, self.manifest)
+                    self.verified(0)
+        except store.Busy as error:
+            self.measurement.add("model.busy", "incomplete", str(error), "one run at a time", "let it end, or end it, and run this again")
+        finally:
+            if self.args["ssh_config"]:
+                ssh.forget(self.args["ssh_config"])
+
+    def can_copy(self):
+        args = self.args
+        if not self.source_is_good():
             return False
-        if not shutil.which("rsync") or not shutil.which("ssh"):
-            measurement.add("model.rsync", "failed", "rsync or ssh is not installed", "both", "install rsync and openssh-client")
+        if not shutil.which("ssh"):
+            self.measurement.add("model.ssh", "failed", "ssh is not installed", "an ssh client", "install openssh-client")
             return False
-        if not args["host_keys"] or not os.path.exists(args["identity_file"]):
-            measurement.add(
-                "model.ssh", "failed", f"no host keys of the head, or no key {args['identity_file']} on this node", "both",
+        if not args["ssh_config"] or not os.path.exists(args["ssh_config"]) or len(self.upstream()) == 0:
+            self.measurement.add(
+                "model.ssh", "failed", f"no key and host keys of the head in {args['ssh_config'] or '(nothing)'}", "both",
                 "see the tasks before; the head must be part of the run (--limit)",
             )  # fmt: skip
             return False
+        return True
+
+    def upstream(self):
+        """Return ``[(name, address)]`` of the nodes before this one, the nearest first."""
+        nodes, node = list(zip(self.args["chain"], self.args["addresses"])), self.args["node"]
+        place = self.args["chain"].index(node) if node in self.args["chain"] else 1
+        return nodes[:place][::-1]
+
+    def copy(self, wanted):
+        """Copy files and verify them, and say how it went."""
+        measurement = self.measurement
+        hashes = chunks.decode(self.args["chunk_hashes"], self.manifest)
+        if hashes is None:
+            measurement.add(
+                "model.source", "incomplete", "the head's hashes of the chunks are not those of its manifest", "a hash for each chunk",
+                "run it again; the head's files changed meanwhile",
+            )  # fmt: skip
+            return
         self.changed = True
-        os.makedirs(self.path, mode=0o755, exist_ok=True)
+        here = store.Store(self.path, self.manifest, hashes, wanted)
+        here.prepare()
+        if not self.has_room(here.missing_bytes(), wanted):
+            here.discard_empty()
+            return
         # From here to the end the copy is not complete, so what a broken transfer leaves is no damage.
         marker = os.path.join(self.path, manifests.NAME)
         if os.path.exists(marker):
             os.remove(marker)
-        status, took_s, out, err = self.rsync(wanted)
-        measurement.measured["transfer_s"] = round(took_s, 3)
-        measurement.measured["transferred_bytes"] = manifest_pull.received_bytes(out) or 0
-        if status != 0:
-            check, seen, remedy = manifest_pull.explain(status, err, self.source)
-            if check == "model.disk":
-                seen += f"; {manifests.free_bytes(self.path)} bytes free now, {needed} bytes needed"
-            measurement.add(check, "failed", seen, "every file copied", remedy)
-            return False
-        part = dict(self.manifest, files={name: self.manifest["files"][name] for name in wanted})
-        difference = self.compare(part)
-        for name in manifests.differing(difference):
-            text = manifests.describe(self.path, name, difference, part)
+        here.take_over()
+        self.pull(here)
+
+    def has_room(self, needed, wanted):
+        free = manifests.free_bytes(self.path)
+        if needed > free:
+            self.measurement.add(
+                "model.disk", "failed", f"{free} bytes free at {self.path}, {needed} bytes needed for {len(wanted)} files",
+                f"at least {needed} bytes", "free space on this node, or set model_sync_path to a larger disk",
+            )  # fmt: skip
+        return needed <= free
+
+    def pull(self, here):
+        """Run the chain, keep what it measured whatever came of it, and judge."""
+        measurement, args, needed = self.measurement, self.args, here.missing_bytes()
+        measurement.measured["resumed_bytes"] = manifests.size_bytes(self.manifest, here.wanted) - needed
+        upstreams = [self.reach(here, *node) for node in self.upstream()]
+        chain = chains.Chain(here, upstreams, args["streams"], self.threads, lambda said: self.report(here, said))
+        measurement.command = " <- ".join([args["node"], *(item.name for item in upstreams)])
+        measurement.context["method"] = "chain"
+        started, trouble = time.monotonic(), None
+        try:
+            chain.run(started + args["timeout_s"])
+        except (chains.NoSource, TimeoutError, OSError) as error:
+            trouble = error
+        finally:
+            self.keep(chain, time.monotonic() - started)
+        if trouble is not None:
+            self.explain(trouble, needed)
+        for name, seen in sorted(chain.bad_files.items()):
+            wrong = manifests.describe(self.path, name, {"missing": [], "size": {}, "hash": {name: seen}}, self.manifest)
             measurement.add(
-                "model.verify", "failed", f"after the copy: {text}", "the manifest's SHA-256",
+                "model.verify", "failed", f"after the copy: {wrong}", "the manifest's SHA-256",
                 "see the head's own verdict: its file may be damaged; else check this node's disk and memory",
             )  # fmt: skip
-        return not any(difference.values())
+        if trouble is None and not chain.bad_files:
+            here.complete()
+            self.passed_by(chain)
+            self.verified(len(here.wanted))
 
-    def rsync(self, wanted):
-        args, folder = self.args, self.module.tmpdir
-        listed = os.path.join(folder, "model_sync.files")
-        known = os.path.join(folder, "model_sync.known_hosts")
-        with open(listed, "w", encoding="utf-8") as text:
-            text.write("".join(name + "\n" for name in wanted))
-        with open(known, "w", encoding="utf-8") as text:
-            text.write(ssh.known_hosts_text(args["source_host"], args["source_port"], args["host_keys"]))
-        command = manifest_pull.rsync_command(
-            args["source_user"], args["source_host"], args["source_path"], self.path, listed,
-            ssh.command(args["source_port"], args["identity_file"], known),
-        )  # fmt: skip
-        self.measurement.command = shlex.join(command)
-        started = time.monotonic()
-        try:
-            status, out, err = run_bounded(command, args["timeout_s"])
-        finally:
-            os.remove(listed)
-            os.remove(known)
-        return status, time.monotonic() - started, out, err
+    def reach(self, here, name, address):
+        """Return a node as one to pull from."""
+        argv = peer.ssh_argv(self.args["ssh_config"], self.args["user"], address)
+
+        def connect(given_up):
+            return peer.Connection(argv, self.path, here.digest, here.chunk_bytes, given_up)
+
+        return chains.Upstream(name, connect)
+
+    def report(self, here, said):
+        """Say how far the copy is, for who looks while it runs."""
+        # With the time, so that a note which does not change is a dead one's.
+        write_atomically(os.path.join(here.work, PROGRESS), json.dumps(dict(said, at=time.time())))
+
+    def keep(self, chain, took_s):
+        """Note what was moved, from whom and how fast."""
+        measured = self.measurement.measured
+        measured["transfer_s"] = round(took_s, 3)
+        measured["transferred_bytes"] = chain.moved
+        measured["transfer_gbps"] = round(chain.moved * 8 / took_s / 1e9, 6) if took_s > 0 else 0.0
+        measured["sources"] = {
+            item.name: {"bytes": item.bytes, "corrupt_chunks": item.corrupt, "left_because": "; ".join(item.said)}
+            for item in chain.upstreams
+            if item.bytes or item.said
+        }
+
+    def passed_by(self, chain):
+        """Name the nodes that were passed by. They are no fault of this node's."""
+        if chain.faults():
+            self.measurement.add(
+                "model.route", "healthy", "passed by on the way: " + " / ".join(chain.faults()), None,
+                "look at these nodes and at their sshd's port, which the others must reach",
+            )  # fmt: skip
+
+    def explain(self, trouble, needed):
+        check, seen, remedy = peer.explain(str(trouble), self.source)
+        if check == "model.disk":
+            seen += f"; {manifests.free_bytes(self.path)} bytes free now, {needed} bytes needed"
+        self.measurement.add(check, "failed", seen, "every file copied", remedy)
 
 
 def main():
@@ -281,12 +388,16 @@ def main():
         argument_spec={
             "path": {"type": "path", "required": True},
             "manifest": {"type": "dict", "required": True},
-            "source_host": {"type": "str", "required": True},
-            "source_port": {"type": "int", "default": 22},
-            "source_user": {"type": "str", "default": "root"},
-            "source_path": {"type": "path", "required": True},
-            "identity_file": {"type": "path", "required": True},
-            "host_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
+            "chunk_hashes": {"type": "str", "default": ""},
+            "source_status": {"type": "str", "default": ""},
+            "copy": {"type": "bool", "default": True},
+            "only": {"type": "list", "elements": "str", "default": []},
+            "chain": {"type": "list", "elements": "str", "default": []},
+            "addresses": {"type": "list", "elements": "str", "default": []},
+            "node": {"type": "str", "default": ""},
+            "user": {"type": "str", "default": "root"},
+            "ssh_config": {"type": "path"},
+            "streams": {"type": "int", "default": 2},
             "on_corruption": {"type": "str", "default": "fail", "choices": ["fail", "repair"]},
             "threads": {"type": "int", "default": 0},
             "timeout_s": {"type": "int", "default": 3600},
@@ -302,12 +413,12 @@ def main():
             manifests.check(args["manifest"])
             sync.run()
         elif module.check_mode:
-            measurement.add("check_mode", "skipped", f"{args['source_host']} has no manifest yet; the whole model would be copied")
+            measurement.add("check_mode", "skipped", f"{sync.source} has no manifest yet; the whole model would be copied")
         else:
             measurement.add(
                 "model.source",
                 "incomplete",
-                f"there is no manifest from the head ({args['source_host'] or 'no head'}), so nothing to verify against",
+                f"there is no manifest from the head ({sync.source}), so nothing to verify against",
                 "the head's manifest",
                 "see the head's own verdict; the head must be part of the run (--limit)",
             )
@@ -321,7 +432,7 @@ def main():
             "a directory that can be read and written",
             "check the disk and its mounts",
         )
-    module.exit_json(changed=sync.changed, **measurement.result())
+    module.exit_json(changed=sync.changed, wanted=sync.wanted, **measurement.result())
 
 
 if __name__ == "__main__":
