@@ -124,9 +124,8 @@ from ansible.module_utils.plumbline.core.files import write_atomically
 from ansible.module_utils.plumbline.machine import ssh
 from ansible.module_utils.plumbline.model import chain as chains
 from ansible.module_utils.plumbline.model import chunks, peer, store
+from ansible.module_utils.plumbline.model.chunk_server import PROGRESS
 from ansible.module_utils.plumbline.model import manifest as manifests
-
-PROGRESS = "progress.json"  # in the folder of the copy in progress
 
 
 class Sync:
@@ -217,12 +216,20 @@ class Sync:
 
     def foretell(self, wanted):
         size = manifests.size_bytes(self.manifest, wanted)
+        self.has_room(self.needed(wanted), wanted)
         self.measurement.add("check_mode", "skipped", f"{len(wanted)} files, {size} bytes, would be copied from {self.source}")
+
+    def needed(self, wanted):
+        """Return the bytes for which there has to be room."""
+        return max(0, manifests.size_bytes(self.manifest, wanted) - store.kept_bytes(self.path, self.manifest))
 
     def announce(self, wanted):
         """Say what is to be copied; from a source that is known to be bad nothing is."""
         size = manifests.size_bytes(self.manifest, wanted)
         if not self.source_is_good():
+            return
+        # A node without room is told so now: it makes no key, and nobody waits for it.
+        if not self.has_room(self.needed(wanted), wanted):
             return
         self.wanted = wanted
         self.measurement.add(

@@ -32,8 +32,10 @@ PLAY = """
 - hosts: nodes
   gather_facts: false
   tasks:
-    - ansible.builtin.group_by: {key: usable}
-    - ansible.builtin.group_by: {key: serving}
+    - ansible.builtin.add_host: {name: "{{ item }}", groups: [serving, usable]}
+      loop: "{{ ansible_play_hosts_all }}"
+      run_once: true
+      changed_when: false
 - import_playbook: %s
 """
 

@@ -114,6 +114,29 @@ def test_too_small_a_disk_is_told_before_a_byte_is_copied(source, capsys, tmp_pa
     assert os.listdir(tmp_path / "big") == []
 
 
+@pytest.mark.parametrize("how", [{"copy": False}, {"_ansible_check_mode": True}])
+def test_a_disk_without_room_is_named_by_the_comparison_already(source, capsys, tmp_path, monkeypatch, how):
+    made = manifest_of(source, capsys)
+    monkeypatch.setattr(manifests, "free_bytes", lambda _path: 1000)
+    result = sync(capsys, tmp_path, made, **how)
+    reason = result["fact"]["reasons"][0]
+    assert result["fact"]["status"] == "failed" and result["wanted"] == [] and reason["check"] == "model.disk"
+    assert f"{result['fact']['measured']['size_bytes']} bytes needed" in reason["seen"] and str(tmp_path) in reason["seen"]
+    assert "free space" in reason["remedy"]
+
+
+def test_what_an_interrupted_copy_has_left_needs_no_room_again(source, capsys, tmp_path, monkeypatch):
+    made = manifest_of(source, capsys)
+    half = store.Store(str(tmp_path / "big"), made["manifest"], chunks.decode(made["chunk_hashes"], made["manifest"]), ["model.safetensors"])
+    (tmp_path / "big").mkdir()
+    half.prepare()
+    half.write(1, (source / "model.safetensors").read_bytes()[: chunks.SMALLEST])
+    assert store.kept_bytes(half.path, made["manifest"]) == chunks.SMALLEST
+    monkeypatch.setattr(manifests, "free_bytes", lambda _path: 2 * chunks.SMALLEST + 7)
+    result = sync(capsys, tmp_path, made, copy=False)
+    assert checks(result) == [("model.copy", "incomplete")] and result["wanted"]
+
+
 def test_a_disk_that_fills_during_the_copy_has_both_numbers(source, capsys, tmp_path, by_hand, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device")

@@ -115,3 +115,18 @@ def test_runs_beside_each_other_do_not_take_each_others_keys_away(tmp_path):
         run.join(60)
     assert [run.exitcode for run in runs] == [0] * 6
     assert (tmp_path / ".ssh/authorized_keys").read_text() == THEIRS + "\n"
+
+
+def test_a_key_is_taken_away_on_a_full_disk_and_none_is_let_in_there(tmp_path, monkeypatch):
+    home, file = str(tmp_path), tmp_path / ".ssh" / "authorized_keys"
+    me = (os.getuid(), os.getgid())
+    authorized_keys.change(home, me, lambda _text: THEIRS + "\nrestrict " + ONE + "\n")
+
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(authorized_keys, "write_atomically", full)
+    with pytest.raises(OSError, match="No space left"):
+        authorized_keys.change(home, me, lambda text: text + "restrict " + TWO + "\n")
+    authorized_keys.change(home, me, lambda text: authorized_keys.without_lines(text, [ONE], OURS))
+    assert file.read_text() == THEIRS + "\n" and file.stat().st_mode & 0o777 == 0o600

@@ -7,6 +7,7 @@ FORMAT"). A line of ours that has expired is dead for sshd, and is taken away by
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -14,6 +15,7 @@ import time
 
 from ..core.files import write_atomically
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 EXPIRY = re.compile(r'(?:^|,)expiry-time="(\d{14})"')
 
 
@@ -114,9 +116,29 @@ def write(path, text, owner):
         status = os.stat(path)
         # Not given to the user: a link of his could lead to a file that is not his.
         mode, owner = status.st_mode & 0o777, (status.st_uid, status.st_gid)
-    write_atomically(path, text.encode("utf-8", "surrogateescape"), mode)
+    data = text.encode("utf-8", "surrogateescape")
+    try:
+        write_atomically(path, data, mode)
+    except OSError as error:
+        if error.errno not in FULL or not os.path.exists(path) or os.path.getsize(path) < len(data):
+            raise
+        shorten(path, data)
+        return
     if os.geteuid() == 0:
         os.chown(path, *owner)
+
+
+def shorten(path, data):
+    """Write ``data``, which is no longer than the file, in its place: a key is taken away on a full disk too.
+
+    What is left over is blank for the moment between the two steps, so that sshd reads no half line.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(handle, data.ljust(os.fstat(handle).st_size, b"\n"), 0)
+        os.ftruncate(handle, len(data))
+    finally:
+        os.close(handle)
 
 
 def change(home, owner, changed):

@@ -2,8 +2,8 @@
 
 So every link carries the model once each way, and the last node is done a few chunks after the first. What makes a chain weak is mended
 by asking: a node whose predecessor is dead, has lost its copy, hands out other bytes or is slow goes one node further up, and at last to
-the source. Who else is slow is found out by a chunk from the node before the predecessor: where that comes twice as fast, and there is
-more there than here, the predecessor is the one.
+the source. Who is slow is found out by some chunks from the node before the predecessor: where they come twice as fast, twice in a row,
+the predecessor is the one. A predecessor that waits itself is not: it looks for another one, and says so.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from .peer import Left, PeerError
 
 GRACE_S = 8.0  # for a predecessor that has not begun: nodes do not start at the same moment
 GONE_S = 1.0  # for one that was at it, and whose copy nobody goes on with
-STARVED_S = 8.0  # without a chunk, though somebody further up has some: longer than a dead node costs the one that finds it (STALL_S)
-WINDOW_S = 4.0  # over which the own rate is taken, from the first chunk on: a chain that only begins is not slow
-PAUSE_S = 1.5  # between two looks that must agree
+STARVED_S = 8.0  # without a byte, though somebody further up has more: longer than a dead node costs the one that finds it (STALL_S)
+STALLED_S = 1.0  # an upstream to which nothing came for so long is waiting itself: not slow, and it looks for another one
+WINDOW_S = 1.5  # over which the own rate is taken, from the first chunk on: a chain that only begins is not slow
+PAUSE_S = 1.0  # between two probes that must agree
+LONGEST_S = 30.0  # between probes of a chain that runs well, and the longest window
+PROBE_S = 0.5  # a probe has as many bytes as come in this time: a single small chunk passes a shaped link faster than its rate
+PROBED_S = 3.0, 40.0  # and is given up after at least, and at most, this: when it can no more be so much faster
 FASTER = 2.0  # a node further up that is so much faster is gone over to
+TICK_S = 0.25  # between looks, and between notes of how far the copy is
 ROUNDS = 3  # through all nodes, before the copy is given up
 HASHED_TWICE = 2  # a file that is not whole is mended this often
 PIECE = 4 * 2**20
@@ -53,6 +58,9 @@ class Chain:
         self.claimed = set()
         self.first_missing = 0
         self.moved = 0  # bytes received, of unfinished and refused chunks too
+        self.fed_at = time.time()  # when the last of them came
+        self.stalled_at = 0.0  # when the current upstream last said that it waits itself
+        self.spare = None  # (number, connection) of an upstream that is known to be good
         self.kept = 0  # bytes of chunks received and kept
         self.fatal = None
         self.over = False
@@ -65,6 +73,7 @@ class Chain:
     def count(self, number):
         with self.changed:
             self.moved += number
+            self.fed_at = time.time()
 
     def claim(self, have):
         """Return the first chunk that is missing, nobody fetches and ``have`` has; None without one."""
@@ -78,9 +87,10 @@ class Chain:
                     return index
         return None
 
-    def release(self, index):
+    def release(self, indices):
         with self.changed:
-            self.claimed.discard(index)
+            self.claimed.difference_update(indices)
+            self.first_missing = 0
 
     def leave(self, number, why):
         """Turn away from an upstream for the next one that was not left; after the last begin again, and at last give up."""
@@ -136,7 +146,7 @@ class Chain:
     def stay(self, number):
         """Fetch from one upstream for as long as it is the current one."""
         upstream = self.upstreams[number]
-        connection = upstream.connect(lambda: self.given_up(number))
+        connection = self.take_spare(number) or upstream.connect(lambda: self.given_up(number))
         try:
             idle_since, grace_s = time.monotonic(), GRACE_S
             while not self.given_up(number):
@@ -147,6 +157,8 @@ class Chain:
                     continue
                 if connection.state == "pulling":
                     idle_since, grace_s = time.monotonic(), GONE_S
+                if connection.stalled_s >= STALLED_S:
+                    self.stalled_at = time.monotonic()
                 if connection.state in ("idle", "absent") and time.monotonic() - idle_since > grace_s:
                     raise PeerError("it has no copy, and makes none")
                 if connection.state == "complete":
@@ -155,10 +167,28 @@ class Chain:
         finally:
             connection.close()
 
+    def take_spare(self, number):
+        """Return the connection that a probe has left to an upstream, None without one."""
+        with self.changed:
+            if self.spare is None or self.spare[0] != number:
+                return None
+            (_number, connection), self.spare = self.spare, None
+        connection.given_up = lambda: self.given_up(number)
+        return connection
+
     def fetch(self, upstream, connection, index):
         """Fetch one chunk and keep it where it is what the source's hashes say."""
         try:
-            data = connection.get(index, self.store.chunks[index][2], self.count)
+            connection.ask(get=index)
+        except PeerError:
+            self.release([index])
+            raise
+        self.receive(upstream, connection, index)
+
+    def receive(self, upstream, connection, index):
+        """Keep a chunk that was asked for."""
+        try:
+            data = connection.take(self.store.chunks[index][2], self.count)
             if hashlib.sha256(data).digest() != self.store.hashes[index]:
                 upstream.corrupt += 1
                 name, offset, length = self.store.chunks[index]
@@ -169,7 +199,7 @@ class Chain:
                 self.kept += len(data)
                 self.changed.notify_all()
         finally:
-            self.release(index)
+            self.release([index])
 
     # The threads that verify.
 
@@ -230,6 +260,8 @@ class Chain:
         finally:
             self.end()
             watch.close()
+            if self.spare is not None:
+                self.spare[1].close()
             pool.shutdown(wait=True)
             for thread in streams:
                 thread.join()
@@ -255,61 +287,84 @@ class Watch:
     def __init__(self, chain):
         self.chain = chain
         self.connection = self.pair = None
-        self.samples = collections.deque()  # (time, bytes received)
-        self.next_look = self.next_report = time.monotonic() + 1.0
-        self.pause_s = WINDOW_S
-        self.next_probe = 0.0
-        self.suspected = False
-        self.fed = (time.monotonic(), 0)  # when something was last kept
+        self.next_look = self.next_report = time.monotonic() + TICK_S
+        self.fed = (time.monotonic(), 0)  # when the last byte came, and how many had
+        self.kept = 0
+        self.best = 0.0  # the highest rate so far
+        self.restart(time.monotonic())
 
     def close(self):
         if self.connection is not None:
             self.connection.close()
             self.connection = None
 
+    def restart(self, now):
+        """Forget the rate: what went before says nothing of the upstream as it is now."""
+        self.samples = collections.deque()  # (time, bytes received)
+        self.arrivals = collections.deque(maxlen=3)  # when chunks were kept
+        self.since, self.next_probe, self.pause_s = now, now + WINDOW_S, WINDOW_S
+        self.suspected = self.dropped = False
+
     def tick(self):
         """Do what is due; called often."""
         now, chain = time.monotonic(), self.chain
-        self.samples.append((now, chain.moved))
-        while now - self.samples[0][0] > WINDOW_S:
-            self.samples.popleft()
-        if chain.kept != self.fed[1]:
-            self.fed = (now, chain.kept)
+        self.sample(now)
         if now >= self.next_report:
-            self.next_report = now + 1.0
+            self.next_report = now + TICK_S
             chain.report({"kept_bytes": chain.kept, "missing_bytes": chain.store.missing_bytes(), "rate_bytes_s": self.rate(),
-                          "from": chain.upstreams[chain.at].name})  # fmt: skip
+                          "moved_bytes": chain.moved, "from": chain.upstreams[chain.at].name, "fed_at": chain.fed_at})  # fmt: skip
         if now >= self.next_look:
-            self.next_look = now + 0.5
+            self.next_look = now + TICK_S
             self.look(now)
+
+    def sample(self, now):
+        """Note what has come. The window has three chunks in it, where they come one by one from an upstream that waits for each."""
+        chain = self.chain
+        if chain.moved != self.fed[1]:
+            self.fed = (now, chain.moved)
+        if chain.kept != self.kept:
+            self.kept = chain.kept
+            self.arrivals.append(now)
+        if not self.samples or now - self.samples[-1][0] >= 0.1:
+            self.samples.append((now, chain.moved))
+        full = len(self.arrivals) == self.arrivals.maxlen
+        window = min(LONGEST_S, max(WINDOW_S, now - self.arrivals[0] if full else 0.0))
+        while len(self.samples) > 2 and now - self.samples[1][0] >= window:
+            self.samples.popleft()
+        if now - self.since >= WINDOW_S:
+            self.best = max(self.best, self.rate())
 
     def rate(self):
         """Return the bytes received a second over the last window."""
-        took = self.samples[-1][0] - self.samples[0][0]
+        took = self.samples[-1][0] - self.samples[0][0] if self.samples else 0.0
         return (self.samples[-1][1] - self.samples[0][1]) / took if took else 0.0
 
+    def is_starved(self, now):
+        """Tell whether nothing came for longer than it takes others to pass a dead node by and to hand on a chunk."""
+        chunk_s = self.chain.store.chunk_bytes / self.best if self.best else 0.0
+        return now - self.fed[0] > STARVED_S + chunk_s
+
     def look(self, now):
-        """Compare the current upstream with the node behind it."""
+        """Compare the current upstream with the node behind it, where that is due."""
         chain = self.chain
         number = chain.at
         behind = chain.after(number)
         if (number, behind) != self.pair:
             self.close()
-            self.pair, self.pause_s, self.next_probe = (number, behind), WINDOW_S, now + WINDOW_S + 0.5
-            self.suspected = False
-        if not chain.kept:
-            self.next_probe = max(self.next_probe, now + WINDOW_S)
-            behind = behind if now - self.fed[0] > STARVED_S else None
-        elif now < self.next_probe:
-            return
-        if behind is None:
+            self.pair = (number, behind)
+            self.restart(now)
+        if not chain.kept or now - chain.stalled_at < STALLED_S:
+            self.restart(now)
+        self.notice_a_drop(now)
+        starved = self.is_starved(now)
+        if behind is None or not (starved or now >= self.next_probe):
             return
         try:
             if self.connection is None:
                 self.connection = chain.upstreams[behind].connect(lambda: chain.given_up(number) or chain.finished())
             else:
                 self.connection.look(seen=-1)
-            self.compare(number, behind, now)
+            self.compare(number, behind, starved)
         except Left:
             self.close()
         except PeerError as error:
@@ -318,30 +373,64 @@ class Watch:
                 chain.upstreams[behind].left = str(error)
                 chain.upstreams[behind].said.append(str(error))
 
-    def compare(self, number, behind, now):
+    def notice_a_drop(self, now):
+        """Probe at once, however long ago the last probe was, when the rate has fallen."""
+        rate = self.rate()
+        if now - self.since >= WINDOW_S and rate < self.best / FASTER:
+            if not self.dropped:
+                self.dropped, self.next_probe, self.pause_s = True, min(self.next_probe, now), WINDOW_S
+        elif rate > self.best * 0.75:
+            self.dropped = False
+
+    def compare(self, number, behind, starved):
         """Leave the current upstream where the one behind it has what is missing here and gives it faster."""
-        chain, have = self.chain, self.connection.have
-        mine = chain.store.have
+        chain, have, mine = self.chain, self.connection.have, self.chain.store.have
         lead = [index for index in range(len(have)) if have[index] and not mine[index] and index not in chain.claimed]
         name = chain.upstreams[behind].name
-        if lead and now - self.fed[0] > STARVED_S:
-            chain.leave(number, "nothing came for %d s, and %s has more" % (STARVED_S, name))
-        elif len(lead) > 8 + 4 * chain.streams:
-            own, other = self.rate(), self.probe(behind, lead[-1])
-            # One slow moment is nobody's fault: who leaves for it takes the source's link from the others.
-            sure, self.suspected = self.suspected, other > FASTER * own
-            self.next_probe = now + (PAUSE_S if self.suspected else self.pause_s)
-            self.pause_s *= 2
-            if self.suspected and sure:
-                chain.leave(number, "slow: %.1f MB/s came, %s gave a chunk with %.1f MB/s" % (own / 1e6, name, other / 1e6))
+        if lead and starved:
+            self.hand_over(number, behind, "nothing came for %.0f s, and %s has more" % (time.monotonic() - self.fed[0], name))
+            return
+        own = self.rate()
+        count = 2 + int(own * PROBE_S / chain.store.chunk_bytes)
+        if own <= 0 or len(lead) < 2 * count + 4 * chain.streams:
+            return
+        sure, self.suspected = self.suspected, False
+        other = self.probe(behind, lead[-count:], own)
+        self.suspected = other > FASTER * own
+        # One slow moment is nobody's fault: who leaves for it takes the source's link from the others.
+        self.next_probe = time.monotonic() + (PAUSE_S if self.suspected else self.pause_s)
+        self.pause_s = min(LONGEST_S, self.pause_s * 2)
+        if self.suspected and sure:
+            self.hand_over(number, behind, "slow: %.1f MB/s came, %s gave some with %.1f MB/s" % (own / 1e6, name, other / 1e6))
 
-    def probe(self, behind, index):
-        """Fetch a chunk that is wanted anyway and return its rate in bytes a second; 0 where another thread was first."""
-        chain = self.chain
+    def hand_over(self, number, behind, why):
+        """Leave the upstream for the one behind it, with the connection that is there already."""
+        with self.chain.changed:
+            if not self.chain.over and self.chain.spare is None:
+                self.chain.spare, self.connection = (behind, self.connection), None
+        self.chain.leave(number, why)
+
+    def probe(self, behind, indices, own):
+        """Fetch chunks that are wanted anyway and return their rate in bytes a second; 0 where another thread was first.
+
+        Raises :class:`Left` where they take longer than they may to be :data:`FASTER` than ``own``.
+        """
+        chain, connection = self.chain, self.connection
         with chain.changed:
-            if index in chain.claimed or chain.store.have[index]:
+            if any(index in chain.claimed or chain.store.have[index] for index in indices):
                 return 0.0
-            chain.claimed.add(index)
-        started = time.monotonic()
-        chain.fetch(chain.upstreams[behind], self.connection, index)
-        return chain.store.chunks[index][2] / (time.monotonic() - started)
+            chain.claimed.update(indices)
+        size = sum(chain.store.chunks[index][2] for index in indices)
+        started, given_up = time.monotonic(), connection.given_up
+        limit_s = min(PROBED_S[1], max(PROBED_S[0], size / (FASTER * own)))
+        self.next_probe = started + limit_s + self.pause_s
+        try:
+            connection.given_up = lambda: given_up() or time.monotonic() - started > limit_s
+            for index in indices:
+                connection.ask(get=index)
+            for index in indices:
+                chain.receive(chain.upstreams[behind], connection, index)
+        finally:
+            chain.release(indices)
+            connection.given_up = given_up
+        return size / (time.monotonic() - started)

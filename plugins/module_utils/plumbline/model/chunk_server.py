@@ -18,8 +18,9 @@ WORK = ".plumbline-sync"  # in the model's folder, while a copy is in progress
 MANIFEST = "manifest.json"
 HAVE = "have"  # in WORK: a byte for each chunk, 1 when it is there
 PART = "part"  # in WORK: the files in progress
+PROGRESS = "progress.json"  # in WORK: a note on how far the copy is, with the time of its last byte
 POLL_S = 0.01
-WAIT_S = 1.0  # who waits for news gets an answer at least this often, which is how it knows that this end lives
+WAIT_S = 0.5  # who waits for news gets an answer at least this often, which is how it knows that this end lives
 
 
 def layout(manifest, chunk_bytes):
@@ -94,6 +95,16 @@ class Served:
                 state, have = self.look()
         return state, have
 
+    def stalled_s(self, state):
+        """Return for how long nothing has come to a copy in progress, in seconds: who waits for it then knows whom it waits for."""
+        if state != "pulling":
+            return 0.0
+        try:
+            note = json.loads((read_file(os.path.join(self.work, PROGRESS)) or b"null").decode("utf-8"))
+            return max(0.0, time.time() - note["fed_at"])
+        except (ValueError, KeyError, TypeError):
+            return 0.0
+
     def descriptor(self, name):
         """Return an open descriptor of a file: in progress, or whole. It may be renamed between the two looks, hence the third."""
         if self.opened[0] != name:
@@ -151,7 +162,7 @@ def serve(requests, out):
                 send(out, served, asked["get"])
             else:
                 state, have = served.news(asked["seen"])
-                answer(out, have, state=state)
+                answer(out, have, state=state, stalled_s=served.stalled_s(state))
         except (OSError, LookupError, TypeError) as error:
             if isinstance(error, (BrokenPipeError, ConnectionError)):
                 return

@@ -19,6 +19,8 @@ CONNECT_S = 10.0
 PIPE_BYTES = 2**20  # the most that pipe-max-size grants without privileges
 F_SETPIPE_SZ = 1031  # linux/fcntl.h; Python names it since 3.10
 BOOT = "python3 -c 'import sys; exec(sys.stdin.buffer.read(%d))'"
+# Read once, by one thread: inspect's cache is not made for several.
+PROGRAM = inspect.getsource(chunk_server).encode("utf-8")
 
 
 class PeerError(Exception):
@@ -61,12 +63,11 @@ class Connection:
 
     def __init__(self, argv, path, digest, chunk_bytes, given_up=lambda: False):
         self.given_up = given_up
-        self.state, self.have = "absent", b""
+        self.state, self.have, self.stalled_s = "absent", b"", 0.0
         self.buffer = b""
         self.errors = tempfile.TemporaryFile()
-        program = inspect.getsource(chunk_server).encode("utf-8")
         self.process = subprocess.Popen(
-            [*argv, BOOT % len(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, bufsize=0,
+            [*argv, BOOT % len(PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, bufsize=0,
             start_new_session=True, env=dict(os.environ, LC_ALL="C"),
         )  # fmt: skip
         self.out = self.process.stdout.fileno()
@@ -74,7 +75,7 @@ class Connection:
             fcntl.fcntl(self.out, F_SETPIPE_SZ, PIPE_BYTES)
         try:
             first = {"path": path, "digest": digest, "chunk_bytes": chunk_bytes}
-            self.say(program + json.dumps(first).encode("ascii") + b"\n")
+            self.say(PROGRAM + json.dumps(first).encode("ascii") + b"\n")
             self.look(patience_s=CONNECT_S, seen=-1)
         except BaseException:
             self.close()
@@ -150,11 +151,15 @@ class Connection:
         self.ask(seen=self.have.count(1) if seen is None else seen)
         said, length = self.header(patience_s)
         have = bytes(self.body(length))
-        self.state, self.have = said.get("state"), have
+        self.state, self.have, self.stalled_s = said.get("state"), have, said.get("stalled_s", 0.0)
 
     def get(self, index, length, count):
         """Return a chunk's bytes."""
         self.ask(get=index)
+        return self.take(length, count)
+
+    def take(self, length, count):
+        """Return the bytes of the next chunk that was asked for."""
         _said, offered = self.header()
         if offered != length:
             raise PeerError(f"a chunk of {offered} bytes, expected {length}")

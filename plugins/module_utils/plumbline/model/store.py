@@ -43,6 +43,15 @@ def locked(folder, patience_s):
         os.close(handle)
 
 
+def kept_bytes(folder, manifest):
+    """Return the bytes that an interrupted copy of ``manifest`` has left in its folder: what goes on from there needs no room for them."""
+    work = os.path.join(folder, WORK)
+    if read_file(os.path.join(work, MANIFEST)) != manifests.encode(manifest):
+        return 0
+    have, every = read_file(os.path.join(work, HAVE)) or b"", chunks.of(manifest)
+    return sum(length for flag, (name, _offset, length) in zip(have, every) if flag and os.path.exists(os.path.join(work, PART, name)))
+
+
 class Store:
     """The chunks of ``manifest`` in the model's folder ``path``.
 
