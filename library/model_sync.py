@@ -185,7 +185,7 @@ class Sync:
         self.measurement.add(
             "model.verified",
             "healthy",
-            f"{len(self.manifest['files'])} files as the manifest says, {copied} of them copied now",
+            manifests.verified(len(self.manifest["files"]), copied),
             "every SHA-256",
         )
 

@@ -8,10 +8,9 @@ task: it is ended on the node, and the node counts as unreachable, which the rol
 
 from __future__ import annotations
 
-from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure
-from ansible.executor.interpreter_discovery import discover_interpreter
 from ansible.module_utils.plumbline.controller import answer
+from ansible.module_utils.plumbline.controller import interpreter as interpreters
 from ansible.plugins.action import ActionBase
 
 
@@ -25,7 +24,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         bound = answer.bound(arguments.get("timeout_s", answer.TIMEOUT_S))
-        interpreter, facts = self._interpreter(task_vars)
+        interpreter, facts = interpreters.of(self, task_vars)
         said = self._low_level_execute_command(answer.command(interpreter, bound), sudoable=False, executable="/bin/sh")
         if said.get("rc") in answer.TIMED_OUT:
             raise AnsibleConnectionFailure(answer.hung(interpreter, bound))
@@ -35,16 +34,3 @@ class ActionModule(ActionBase):
             return result
         result.update(told, **({"ansible_facts": facts} if facts else {}))
         return result
-
-    def _interpreter(self, task_vars):
-        """Return ``(the node's Python, facts to remember it by)``, found as Ansible finds it where none is given."""
-        given = task_vars.get("ansible_python_interpreter")
-        given = self._templar.template(given) if given else C.config.get_config_value("INTERPRETER_PYTHON", variables={})
-        if not str(given).startswith("auto"):
-            return str(given), {}
-        key = "discovered_interpreter_python"
-        known = (task_vars.get("ansible_facts") or {}).get(key)
-        if known:
-            return known, {}
-        found = discover_interpreter(self, "python", given, task_vars)
-        return found, {key: found}

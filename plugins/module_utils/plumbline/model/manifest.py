@@ -187,6 +187,11 @@ def damaged(difference, old, manifest):
     )
 
 
+def verified(files, copied=0):
+    """Return the sentence on a copy each of whose files was hashed and is as the manifest says."""
+    return f"{files} files as the manifest says, {copied} of them copied now"
+
+
 def describe(folder, name, difference, manifest):
     """Return a sentence on one file that differs: expected and seen."""
     entry = manifest["files"][name]
