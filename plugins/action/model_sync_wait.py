@@ -15,6 +15,7 @@ options:
   job: {description: The job's number\, C(ansible_job_id)., type: str, required: true}
   path: {description: The model's folder on the node\, in which the module notes its progress., type: str, required: true}
   timeout_s: {description: Seconds after which the wait ends as failed., type: int, required: true}
+  fact: {description: The comparison's fact\, to which is added how far a copy came that was killed., type: dict, default: {}}
 author: [Plumbline]
 """
 
@@ -37,14 +38,29 @@ import json
 import shlex
 import time
 
-from ansible.module_utils.plumbline.model.chunk_server import WORK
+from ansible.module_utils.plumbline.core.fact import reason
+from ansible.module_utils.plumbline.model.chunk_server import PROGRESS, WORK
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-LOOK_S = 2.0  # between looks at the note, which is one file
+LOOK_S = 0.5, 2.0  # between looks at the note, which is one file: at first, and when it takes longer
 ASK_S = 10.0  # after so long the job itself is asked, though its note is there: it may have been killed
 SAY_S = 10.0
 DEAD_S = 60.0  # a living module writes its note every second, at worst when it has waited for a node that is down
+
+
+def interrupted(fact, said, why):
+    """Return the comparison's ``fact`` with what the last note of a copy that ended without a word says; None without a fact."""
+    if not fact.get("measured"):
+        return None
+    said = said if isinstance(said, dict) else {}
+    moved, kept = int(said.get("moved_bytes") or 0), int(said.get("kept_bytes") or 0)
+    seen = "%s; %d bytes had come, %d of them are kept" % (why, moved, kept)
+    remedy = "see what killed it (dmesg, if memory was short), and run it again: it goes on from there"
+    return dict(
+        fact, status="incomplete", measured=dict(fact["measured"], transferred_bytes=moved),
+        reasons=[reason("model.copy", "incomplete", seen, "every file copied", remedy)],
+    )  # fmt: skip
 
 
 def words(said):
@@ -66,6 +82,7 @@ class ActionModule(ActionBase):
         "job": {"type": "str", "required": True},
         "path": {"type": "str", "required": True},
         "timeout_s": {"type": "int", "required": True},
+        "fact": {"type": "dict", "default": {}},
     }
 
     def run(self, tmp=None, task_vars=None):
@@ -74,7 +91,7 @@ class ActionModule(ActionBase):
         _validated, given = self.validate_argument_spec(argument_spec=self.ARGUMENTS)
         job, path, timeout_s = given["job"], given["path"], given["timeout_s"]
         started = asked = said = fresh = time.monotonic()
-        before = None
+        before, look_s = None, LOOK_S[0]
         while True:
             text = self.note(path)
             note, now = words(text), time.monotonic()
@@ -85,21 +102,30 @@ class ActionModule(ActionBase):
                 status = self.status(job, task_vars)
                 if status.get("finished") or status.get("failed"):
                     result.update(status)
-                    return result
+                    return self.told(result, given["fact"], path, "the copy ended without a result: it was killed")
             if note and now - said >= SAY_S:
                 said = now
                 Display().display("    %-12s %s" % ((task_vars or {}).get("inventory_hostname", ""), note))
             if now - fresh >= DEAD_S:
                 result.update(failed=True, msg="the copy says nothing for %d s: it was killed; the next run goes on from there" % DEAD_S)
-                return result
+                return self.told(result, given["fact"], path, "the copy says nothing for %d s: it was killed" % DEAD_S)
             if now - started >= timeout_s:
                 result.update(failed=True, msg="the copy still runs on the node after %d s: see its processes there" % timeout_s)
-                return result
-            time.sleep(LOOK_S)
+                return self.told(result, given["fact"], path, result["msg"])
+            time.sleep(look_s)
+            look_s = min(LOOK_S[1], look_s * 1.5)
+
+    def told(self, result, fact, path, why):
+        """Return the result; where the module did not come to its fact, with one of how far the copy was."""
+        if "fact" not in result:
+            amended = interrupted(fact, self.note(path), why)
+            if amended:
+                result.update(fact=amended, ansible_facts={"plumbline": {"model": amended}})
+        return result
 
     def note(self, path):
         """Return the module's note, None while there is none."""
-        done = self._low_level_execute_command("cat %s" % shlex.quote("%s/%s/progress.json" % (path, WORK)), sudoable=True)
+        done = self._low_level_execute_command("cat %s" % shlex.quote("/".join((path, WORK, PROGRESS))), sudoable=True)
         try:
             return json.loads(done.get("stdout") or "null") if done.get("rc") == 0 else None
         except ValueError:

@@ -73,6 +73,7 @@ class Lab:
             lab_gpus="none",
         )
         self._count = 0
+        self._hosts = {}
 
     def play(self, playbook, *arguments, run_id=None, inventory=None, **variables):
         """Run a playbook through ansible-runner and return the :class:`Run`."""
@@ -101,12 +102,14 @@ class Lab:
 
     def shell(self, node, command, check=True):
         """Run a shell command on a node over SSH, outside of Ansible, and return its output."""
-        variables = json.loads(
-            subprocess.run(
-                ["ansible-inventory", "-i", str(self.inventory), "--host", node],
-                capture_output=True, text=True, check=True, cwd=ROOT,
-            ).stdout
-        )  # fmt: skip
+        if node not in self._hosts:
+            self._hosts[node] = json.loads(
+                subprocess.run(
+                    ["ansible-inventory", "-i", str(self.inventory), "--host", node],
+                    capture_output=True, text=True, check=True, cwd=ROOT,
+                ).stdout
+            )  # fmt: skip
+        variables = self._hosts[node]
         argv = ["ssh", "-i", variables["ansible_ssh_private_key_file"], "-o", "ControlMaster=no", "-o", "ConnectTimeout=5"]
         argv += variables["ansible_ssh_common_args"].replace("'", "").split()
         done = subprocess.run(
@@ -118,6 +121,7 @@ class Lab:
 
     def up(self):
         """Bring the lab up, or repair it."""
+        self._hosts.clear()
         return self.play("playbooks/lab_up.yml", inventory=self.localhost, **self.variables).ok("lab_up")
 
     def down(self):

@@ -1,7 +1,8 @@
-"""A model to three nodes along a chain, on shaped links: kills, damage, a slow relay, two runs at once, IPv6."""
+"""A model to three nodes along a chain, on shaped links and IPv6: kills, damage, a slow relay, a full disk, two runs at once."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -11,7 +12,9 @@ from conftest import ROOT
 pytestmark = pytest.mark.lab
 
 PATH = "/var/lib/plumbline/models/chain"
-MIB = 24  # at 50 Mbit/s four seconds
+RATE = 50e6  # of each link, bits a second
+BALLAST = "/var/lib/plumbline/ballast"
+# The groups as playbooks/select.yml makes them: in the inventory's order, the head first. The report judges the run, as in site.yml.
 PLAY = """
 - hosts: nodes
   gather_facts: false
@@ -22,143 +25,158 @@ PLAY = """
       changed_when: false
 - import_playbook: %s/playbooks/model.yml
 """
+REPORT = "- import_playbook: %s/playbooks/report.yml\n"
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory, new_lab):
-    """A lab of four nodes of which the first has a model."""
+    """A lab of four nodes that reach each other by IPv6."""
     folder = tmp_path_factory.mktemp("chain")
     options = {"name": "labm", "subnet": "10.92.0.0/16", "nodes": 4, "lab_docker": False, "lab_vllm": False, "lab_link_rate": "50mbit"}
     with new_lab(folder, **options) as lab:
         (folder / "model.yml").write_text(PLAY % ROOT)
-        lab.sync = lambda run_id, *words, **more: lab.play(
-            str(folder / "model.yml"), *words, run_id=run_id, model_sync_source="directory", model_sync_path=PATH, **more
-        )
+        (folder / "judged.yml").write_text((PLAY + REPORT) % (ROOT, ROOT))
+        (lab.inventory / "host_vars").mkdir()
+        lab.link = lab.shell("labm2", "ip -o route get 10.92.0.11 | sed 's/.* dev \\([^ ]*\\).*/\\1/'").strip()
+        for number, name in enumerate(lab.names, 1):
+            lab.shell(name, "ip -6 address replace fd92::%d/64 dev %s nodad" % (number, lab.link))
+            (lab.inventory / "host_vars" / (name + ".yml")).write_text("plumbline_address: fd92::%d\n" % number)
         yield lab
 
 
-@pytest.fixture(autouse=True)
-def model(fleet):
-    """Every test begins with a new model on the first node and none on the others."""
+def sync(fleet, run_id, *words, judged=False, **more):
+    """Run the model phase; where it is ``judged``, with the report at its end as in ``site.yml``."""
+    playbook = str(fleet.folder / ("judged.yml" if judged else "model.yml"))
+    return fleet.play(playbook, *words, run_id=run_id, model_sync_source="directory", model_sync_path=PATH, **more)
+
+
+def new_model(fleet, mib):
+    """Make a new model of two shards on the first node, and remove what the others have; return its bytes."""
+    size = mib * 2**20 // 2
     make = "rm -rf {0}; mkdir -p {0}; cd {0}; for i in 1 2; do head -c {1} /dev/urandom > model-$i; done; echo '{{}}' > config.json"
-    fleet.shell("labm1", make.format(PATH, MIB * 2**20 // 2))
+    fleet.shell("labm1", make.format(PATH, size))
     for name in fleet.names[1:]:
-        fleet.shell(name, "rm -rf %s" % PATH)
+        fleet.shell(name, "rm -rf " + PATH)
+    return 2 * size + len("{}\n")
 
 
-def is_whole(fleet, name):
-    """Tell whether a node has what the first has, and nothing left over."""
-    what = "cd %s && sha256sum model-* config.json; ls -A | grep -v '^.plumbline-chunks$'; ls /run/plumbline-model-sync 2> /dev/null" % PATH
-    assert "plumbline-model-sync@" not in fleet.shell(name, "cat /root/.ssh/authorized_keys")
-    return fleet.shell(name, what) == fleet.shell("labm1", what)
+def spoil(fleet, name):
+    fleet.shell(name, "printf X | dd of=%s/model-2 bs=1 seek=4096 conv=notrunc 2> /dev/null" % PATH)
+
+
+def content(fleet, name):
+    """Return what a node has: hashes, names, private keys of the copy, and keys let in for it."""
+    look = "cd %s && sha256sum model-* config.json; ls -A | grep -v '^.plumbline-chunks$'; ls /run/plumbline-model-sync 2> /dev/null;"
+    return fleet.shell(name, look % PATH + " grep -h plumbline-model-sync@ /root/.ssh/authorized_keys; true")
+
+
+def whole(fleet):
+    """Return the nodes that have exactly what the first has, on which nothing is left over."""
+    want = content(fleet, "labm1")
+    assert want.count("  model-") == 2 and "ssh-" not in want and "run-" not in want
+    return [name for name in fleet.names if content(fleet, name) == want]
 
 
 def fact(run, node):
     return run.fact(node, "model", "chain")
 
 
-def in_background(work):
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
+def when_copying(fleet, name, after_s, command):
+    """Run a command on a node some seconds after its copy began, without waiting for it."""
+    wait = "for i in $(seq 600); do [ -e %s/.plumbline-sync/have ] && break; sleep 0.1; done; sleep %s; %s"
+    fleet.shell(name, "(%s) > /dev/null 2>&1 < /dev/null &" % (wait % (PATH, after_s, command)))
 
 
-def when_copying(fleet, name, command):
-    """Run a command on a node two seconds after its copy began, without waiting for it."""
-    wait = "for i in $(seq 600); do [ -e %s/.plumbline-sync/have ] && break; sleep 0.1; done; sleep 2; %s"
-    fleet.shell(name, "(%s) > /dev/null 2>&1 < /dev/null &" % (wait % (PATH, command)))
+def test_each_node_takes_from_the_one_before_by_ipv6_and_then_only_what_changed(fleet):
+    size = new_model(fleet, 8)
+    run = sync(fleet, "chain").ok("model sync")
+    assert whole(fleet) == fleet.names
+    last = fact(run, "labm4")
+    assert last["measured"]["sources"]["labm3"]["bytes"] > size / 2, last["measured"]["sources"]
+    assert last["measured"]["transferred_bytes"] >= size and last["command"] == "labm4 <- labm3 <- labm2 <- labm1"
+    fleet.shell("labm3", "rm %s/config.json" % PATH)
+    again = sync(fleet, "again").ok("again")
+    assert not {name for name in again.changed if name in ("labm1", "labm2", "labm4")}
+    assert fact(again, "labm3")["measured"]["transferred_bytes"] == 3, "only what was missing"
+    assert fact(again, "labm4")["measured"]["transferred_bytes"] == 0 and whole(fleet) == fleet.names
 
 
-def test_every_node_is_verified_and_each_took_from_the_one_before(fleet):
-    run = fleet.sync("chain").ok("model sync")
-    assert all(is_whole(fleet, name) for name in fleet.names)
-    sources = fact(run, "labm4")["measured"]["sources"]
-    assert sources["labm3"]["bytes"] > MIB * 2**20 / 2
-    again = fleet.sync("again").ok("again")
-    assert not {name for name, count in again.changed.items() if name != "localhost" and count > 2}  # the two group_by
-    assert fact(again, "labm4")["measured"]["transferred_bytes"] == 0
-
-
-def test_a_copy_that_was_killed_goes_on_where_it_was(fleet):
+def test_a_full_disk_is_named_and_a_killed_copy_goes_on_where_it_was(fleet):
+    size = new_model(fleet, 20)
+    fleet.shell("labm2", "mkdir -p /var/lib/plumbline; dd if=/dev/zero of=%s bs=1M 2> /dev/null; true" % BALLAST)
     # The module itself; what Ansible started it with notes its end.
-    when_copying(fleet, "labm3", "pkill -9 -f '^[^ ]*python[^ ]* [^ ]*AnsiballZ_model_sync.py'")
-    run = fleet.sync("killed")
-    assert run.status != 0 and is_whole(fleet, "labm4"), "who pulled from it went on"
-    assert not is_whole(fleet, "labm3")
-    run = fleet.sync("resumed").ok("resumed")
-    assert is_whole(fleet, "labm3")
-    measured = fact(run, "labm3")["measured"]
-    assert measured["resumed_bytes"] > 0 and measured["transferred_bytes"] == MIB * 2**20 + 3 - measured["resumed_bytes"]
-
-
-def test_a_slow_relay_is_passed_by_and_named(fleet):
-    slow = "tc qdisc change dev %s root tbf rate 5mbit burst 64kb latency 50ms"
-    link = fleet.shell("labm2", "ip -o route get 10.92.0.11 | sed 's/.* dev \\([^ ]*\\).*/\\1/'").strip()
-    fleet.shell("labm2", slow % link)
+    when_copying(fleet, "labm3", 1.5, "pkill -9 -f '^[^ ]*python[^ ]* [^ ]*AnsiballZ_model_sync.py'")
     try:
-        run = fleet.sync("slow").ok("slow relay")
+        run = sync(fleet, "troubles", judged=True)
     finally:
-        fleet.shell("labm2", slow.replace("rate 5mbit", "rate 50mbit") % link)
-    assert all(is_whole(fleet, name) for name in fleet.names)
+        fleet.shell("labm2", "rm -f " + BALLAST)
+    assert run.status != 0 and whole(fleet) == ["labm1", "labm4"], "who pulled from the killed one went on"
+    full = fact(run, "labm2")
+    assert full["status"] == "failed" and [item["check"] for item in full["reasons"]] == ["model.disk"]
+    assert "%d bytes needed" % size in full["reasons"][0]["seen"] and PATH in full["reasons"][0]["seen"]
+    killed = fact(run, "labm3")
+    assert killed["status"] == "incomplete" and 0 < killed["measured"]["transferred_bytes"] < size, "bytes moved are told"
+    assert "killed" in str(killed["reasons"])
+    run = sync(fleet, "resumed").ok("resumed")
+    assert whole(fleet) == fleet.names
+    measured = fact(run, "labm3")["measured"]
+    # config.json was whole before the kill, and so is neither resumed nor moved.
+    assert measured["resumed_bytes"] > 0 and size - measured["transferred_bytes"] - measured["resumed_bytes"] in (0, 3)
+
+
+def test_a_relay_that_crawls_half_way_is_passed_by_and_named(fleet):
+    size = new_model(fleet, 24)
+    shape = "tc qdisc change dev %s root tbf rate %s burst 64kb latency 50ms"
+    when_copying(fleet, "labm2", 1, shape % (fleet.link, "2mbit"))
+    try:
+        run = sync(fleet, "slow").ok("slow relay")
+    finally:
+        fleet.shell("labm2", shape % (fleet.link, "50mbit"))
+    assert whole(fleet) == fleet.names
     third = fact(run, "labm3")
-    assert "labm2: slow" in str(third["reasons"]) and third["status"] == "healthy"
-    assert third["measured"]["transfer_s"] < 3 * MIB * 2**20 * 8 / 50e6
+    assert "labm2: slow" in str(third["reasons"]) and third["status"] == "healthy", third["measured"]["sources"]
+    assert third["measured"]["transfer_s"] < 3 * size * 8 / RATE, third["measured"]["sources"]
+    behind = fact(run, "labm4")["measured"]["sources"]
+    assert not behind["labm3"]["left_because"] and behind["labm3"]["bytes"] > size / 2, "who is behind it stays where it is"
 
 
-def test_a_damaged_shard_at_the_source_stops_the_copy_in_words(fleet):
-    fleet.sync("whole").ok("whole")
-    fleet.shell("labm1", "printf X | dd of=%s/model-2 bs=1 seek=4096 conv=notrunc 2> /dev/null" % PATH)
-    fleet.shell("labm3", "rm -rf %s" % PATH)
-    run = fleet.sync("bad-head")
-    assert run.status != 0
-    assert run.fact("labm1", "model", "chain")["status"] == "failed"
+def test_damage_at_relay_target_and_source_is_named_and_not_handed_on(fleet):
+    new_model(fleet, 4)
+    sync(fleet, "whole").ok("whole")
+    spoil(fleet, "labm2")
+    fleet.shell("labm3", "rm -rf " + PATH)
+    run = sync(fleet, "bad-relay")
+    assert fact(run, "labm2")["status"] == "failed" and "model-2: SHA-256" in str(fact(run, "labm2")["reasons"])
+    assert whole(fleet) == ["labm1", "labm3", "labm4"]
+    run = sync(fleet, "mended", model_sync_on_corruption="repair").ok("repair")
+    assert fact(run, "labm2")["status"] == "degraded" and fact(run, "labm2")["measured"]["transferred_bytes"] < 2**20
+    assert whole(fleet) == fleet.names
+    spoil(fleet, "labm1")
+    fleet.shell("labm3", "rm -rf " + PATH)
+    run = sync(fleet, "bad-head")
+    assert fact(run, "labm1")["status"] == "failed"
     assert fact(run, "labm2")["status"] == "healthy", "it has all of it"
     third = fact(run, "labm3")
     assert third["status"] == "incomplete" and third["measured"]["transferred_bytes"] == 0 and "head" in str(third["reasons"])
 
 
-def test_a_damaged_shard_at_a_relay_and_a_target_is_not_handed_on(fleet):
-    fleet.sync("whole-2").ok("whole")
-    fleet.shell("labm2", "printf X | dd of=%s/model-2 bs=1 seek=4096 conv=notrunc 2> /dev/null" % PATH)
-    fleet.shell("labm3", "rm -rf %s" % PATH)
-    run = fleet.sync("bad-relay")
-    assert run.status != 0 and fact(run, "labm2")["status"] == "failed" and is_whole(fleet, "labm3")
-    run = fleet.sync("mended", model_sync_on_corruption="repair").ok("repair")
-    assert fact(run, "labm2")["status"] == "degraded" and fact(run, "labm2")["measured"]["transferred_bytes"] < 2**20
-    assert is_whole(fleet, "labm2")
-
-
-def test_a_full_disk_is_named_and_the_others_are_served(fleet):
-    fleet.shell("labm2", "mkdir -p /var/lib/plumbline; dd if=/dev/zero of=/var/lib/plumbline/ballast bs=1M 2> /dev/null; true")
-    try:
-        run = fleet.sync("full")
-    finally:
-        fleet.shell("labm2", "rm -f /var/lib/plumbline/ballast")
-    assert run.status != 0 and "model.disk" in str(fact(run, "labm2")["reasons"])
-    assert is_whole(fleet, "labm3") and is_whole(fleet, "labm4")
-
-
-def test_two_runs_at_once_end_well(fleet):
+def test_two_runs_at_once_end_well_and_reset_takes_all_away(fleet):
+    new_model(fleet, 8)
     runs = {}
-    first = in_background(lambda: runs.update(one=fleet.sync("one")))
+    first = threading.Thread(target=lambda: runs.update(one=sync(fleet, "one")))
+    first.start()
     time.sleep(1.0)
-    runs["two"] = fleet.sync("two")
+    runs["two"] = sync(fleet, "two")
     first.join()
-    assert runs["one"].status == runs["two"].status == 0
-    assert all(is_whole(fleet, name) for name in fleet.names)
-
-
-def test_nodes_reach_each_other_by_ipv6(fleet):
-    link = fleet.shell("labm2", "ip -o route get 10.92.0.11 | sed 's/.* dev \\([^ ]*\\).*/\\1/'").strip()
-    hosts = fleet.inventory / "host_vars"
-    hosts.mkdir(exist_ok=True)
-    for number, name in enumerate(fleet.names, 1):
-        fleet.shell(name, "ip -6 address replace fd92::%d/64 dev %s nodad" % (number, link))
-        (hosts / (name + ".yml")).write_text("plumbline_address: fd92::%d\n" % number)
-    try:
-        run = fleet.sync("ipv6").ok("IPv6")
-    finally:
-        for name in fleet.names:
-            (hosts / (name + ".yml")).unlink()
-    assert all(is_whole(fleet, name) for name in fleet.names)
-    assert "model.route" not in str(fact(run, "labm4")["reasons"])
+    for name, run in runs.items():
+        run.ok(name)
+        assert all(fact(run, node)["status"] == "healthy" for node in fleet.names)
+    assert whole(fleet) == fleet.names
+    # What a run that was ended by force would leave.
+    line = "restrict ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAtdG1Y4DSBEOVBh75wY51U0ed9ZAeb plumbline-model-sync@labm2"
+    fleet.shell("labm3", "echo '%s' >> /root/.ssh/authorized_keys; mkdir -p /run/plumbline-model-sync/run-x %s/.plumbline-sync" % (line, PATH))
+    assert whole(fleet) != fleet.names
+    (fleet.folder / "reset.yml").write_text(json.dumps([{"hosts": "nodes", "gather_facts": False, "become": True, "tasks": [
+        {"ansible.builtin.import_role": {"name": "model_sync", "tasks_from": "reset"}}]}]))  # fmt: skip
+    fleet.play(str(fleet.folder / "reset.yml"), run_id="reset", model_sync_path=PATH).ok("reset")
+    assert whole(fleet) == fleet.names

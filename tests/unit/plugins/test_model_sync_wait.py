@@ -54,6 +54,15 @@ def test_a_copy_whose_end_nobody_noted_is_found_by_its_silence(plugin, monkeypat
     assert result["failed"] and "killed" in result["msg"]
 
 
+def test_what_had_come_to_a_copy_that_was_killed_is_in_its_fact(plugin):
+    fact = {"status": "incomplete", "reasons": [{"check": "model.copy"}], "measured": {"size_bytes": 9, "transferred_bytes": 0}}
+    told = plugin.interrupted(fact, {"moved_bytes": 7, "kept_bytes": 5}, "it was killed")
+    assert told["status"] == "incomplete" and told["measured"] == {"size_bytes": 9, "transferred_bytes": 7}
+    assert told["reasons"][0]["seen"] == "it was killed; 7 bytes had come, 5 of them are kept" and told["reasons"][0]["remedy"]
+    assert plugin.interrupted(fact, None, "it was killed")["measured"]["transferred_bytes"] == 0
+    assert plugin.interrupted({}, {"moved_bytes": 7}, "x") is None and fact["measured"]["transferred_bytes"] == 0
+
+
 def test_a_copy_that_never_ends_is_told(plugin, monkeypatch):
     result, _shown = waiting(plugin, monkeypatch, [], iter(lambda: {"finished": False}, None), timeout_s=30)
     assert result["failed"] and "30 s" in result["msg"]
