@@ -124,8 +124,8 @@ from ansible.module_utils.plumbline.core.files import write_atomically
 from ansible.module_utils.plumbline.machine import ssh
 from ansible.module_utils.plumbline.model import chain as chains
 from ansible.module_utils.plumbline.model import chunks, peer, store
-from ansible.module_utils.plumbline.model.chunk_server import PROGRESS
 from ansible.module_utils.plumbline.model import manifest as manifests
+from ansible.module_utils.plumbline.model.chunk_server import PROGRESS
 
 
 class Sync:

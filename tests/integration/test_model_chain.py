@@ -174,7 +174,9 @@ def test_two_runs_at_once_end_well_and_reset_takes_all_away(fleet):
     assert whole(fleet) == fleet.names
     # What a run that was ended by force would leave.
     line = "restrict ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAtdG1Y4DSBEOVBh75wY51U0ed9ZAeb plumbline-model-sync@labm2"
-    fleet.shell("labm3", "echo '%s' >> /root/.ssh/authorized_keys; mkdir -p /run/plumbline-model-sync/run-x %s/.plumbline-sync" % (line, PATH))
+    fleet.shell(
+        "labm3", "echo '%s' >> /root/.ssh/authorized_keys; mkdir -p /run/plumbline-model-sync/run-x %s/.plumbline-sync" % (line, PATH)
+    )
     assert whole(fleet) != fleet.names
     (fleet.folder / "reset.yml").write_text(json.dumps([{"hosts": "nodes", "gather_facts": False, "become": True, "tasks": [
         {"ansible.builtin.import_role": {"name": "model_sync", "tasks_from": "reset"}}]}]))  # fmt: skip

@@ -127,7 +127,9 @@ def test_a_disk_without_room_is_named_by_the_comparison_already(source, capsys, 
 
 def test_what_an_interrupted_copy_has_left_needs_no_room_again(source, capsys, tmp_path, monkeypatch):
     made = manifest_of(source, capsys)
-    half = store.Store(str(tmp_path / "big"), made["manifest"], chunks.decode(made["chunk_hashes"], made["manifest"]), ["model.safetensors"])
+    half = store.Store(
+        str(tmp_path / "big"), made["manifest"], chunks.decode(made["chunk_hashes"], made["manifest"]), ["model.safetensors"]
+    )
     (tmp_path / "big").mkdir()
     half.prepare()
     half.write(1, (source / "model.safetensors").read_bytes()[: chunks.SMALLEST])

@@ -25,6 +25,7 @@ MAPS = {
     "errors": "counter",
     "metrics": "metric",
     "tests": "test",
+    "sources": "source",
 }
 
 # What tells the rows of a list apart, in the order in which it is looked for -> the label that it is.
