@@ -263,9 +263,6 @@ class Sync:
                     self.verified(0)
         except store.Busy as error:
             self.measurement.add("model.busy", "incomplete", str(error), "one run at a time", "let it end, or end it, and run this again")
-        finally:
-            if self.args["ssh_config"]:
-                ssh.forget(self.args["ssh_config"])
 
     def can_copy(self):
         args = self.args
@@ -439,6 +436,10 @@ def main():
             "a directory that can be read and written",
             "check the disk and its mounts",
         )
+    finally:
+        # Whatever became of it, another run that has copied all of it before included.
+        if args["ssh_config"] and not module.check_mode:
+            ssh.forget(args["ssh_config"])
     module.exit_json(changed=sync.changed, wanted=sync.wanted, **measurement.result())
 
 

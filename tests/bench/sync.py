@@ -178,7 +178,12 @@ def dying(fleet, victim, after_s):
     link = "$(ip -o route get %s | sed 's/.* dev \\([^ ]*\\).*/\\1/')" % fleet.address(fleet.head)
     script = "while [ ! -e %s/.plumbline-sync/have ]; do sleep 0.1; done; sleep %f; ip link set $link down; sleep 60; ip link set $link up"
     fleet.on(victim, "link=%s; (%s) > /dev/null 2>&1 < /dev/null &" % (link, script % (fleet.path, after_s)))
-    yield
+    try:
+        yield
+    finally:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and subprocess.run(ssh(fleet.nodes[victim], "true"), capture_output=True).returncode:
+            time.sleep(2)
 
 
 def measure_ours(fleet, folder, ideal_s, say):

@@ -70,11 +70,12 @@ def content(fleet, name):
     return fleet.shell(name, look % PATH + " grep -h plumbline-model-sync@ /root/.ssh/authorized_keys; true")
 
 
-def whole(fleet):
-    """Return the nodes that have exactly what the first has, on which nothing is left over."""
-    want = content(fleet, "labm1")
-    assert want.count("  model-") == 2 and "ssh-" not in want and "run-" not in want
-    return [name for name in fleet.names if content(fleet, name) == want]
+def left_over(fleet):
+    """Return ``{node: lines}`` in which nodes differ from the first: no model, another one, or something left beside it."""
+    want = content(fleet, "labm1").splitlines()
+    assert sum("  model-" in line for line in want) == 2 and not any("ssh-" in line or "run-" in line for line in want)
+    found = {name: sorted(set(content(fleet, name).splitlines()) ^ set(want)) for name in fleet.names}
+    return {name: lines for name, lines in found.items() if lines}
 
 
 def fact(run, node):
@@ -87,41 +88,77 @@ def when_copying(fleet, name, after_s, command):
     fleet.shell(name, "(%s) > /dev/null 2>&1 < /dev/null &" % (wait % (PATH, after_s, command)))
 
 
-def test_each_node_takes_from_the_one_before_by_ipv6_and_then_only_what_changed(fleet):
+def test_each_node_takes_from_the_one_before_by_ipv6_and_damage_is_named_and_not_handed_on(fleet):
     size = new_model(fleet, 8)
     run = sync(fleet, "chain").ok("model sync")
-    assert whole(fleet) == fleet.names
+    assert left_over(fleet) == {}
     last = fact(run, "labm4")
     assert last["measured"]["sources"]["labm3"]["bytes"] > size / 2, last["measured"]["sources"]
     assert last["measured"]["transferred_bytes"] >= size and last["command"] == "labm4 <- labm3 <- labm2 <- labm1"
-    fleet.shell("labm3", "rm %s/config.json" % PATH)
-    again = sync(fleet, "again").ok("again")
-    assert not {name for name in again.changed if name in ("labm1", "labm2", "labm4")}
-    assert fact(again, "labm3")["measured"]["transferred_bytes"] == 3, "only what was missing"
-    assert fact(again, "labm4")["measured"]["transferred_bytes"] == 0 and whole(fleet) == fleet.names
+    # A relay that was damaged meanwhile, and a node that lacks a file.
+    spoil(fleet, "labm2")
+    fleet.shell("labm3", "rm %s/model-2" % PATH)
+    run = sync(fleet, "bad-relay")
+    assert fact(run, "labm2")["status"] == "failed" and "model-2: SHA-256" in str(fact(run, "labm2")["reasons"])
+    assert fact(run, "labm3")["measured"]["transferred_bytes"] == (size - 3) / 2, "only what was missing"
+    assert fact(run, "labm4")["measured"]["transferred_bytes"] == 0 and list(left_over(fleet)) == ["labm2"]
+    run = sync(fleet, "mended", model_sync_on_corruption="repair").ok("repair")
+    assert fact(run, "labm2")["status"] == "degraded" and fact(run, "labm2")["measured"]["transferred_bytes"] < 2**20
+    assert left_over(fleet) == {}
+    spoil(fleet, "labm1")
+    fleet.shell("labm3", "rm -rf " + PATH)
+    run = sync(fleet, "bad-head")
+    assert not set(run.changed) & set(fleet.names)
+    assert fact(run, "labm1")["status"] == "failed"
+    assert fact(run, "labm2")["status"] == "healthy", "it has all of it"
+    third = fact(run, "labm3")
+    assert third["status"] == "incomplete" and third["measured"]["transferred_bytes"] == 0 and "head" in str(third["reasons"])
 
 
-def test_a_full_disk_is_named_and_a_killed_copy_goes_on_where_it_was(fleet):
-    size = new_model(fleet, 20)
+def test_a_full_disk_is_named_and_a_killed_copy_goes_on_in_two_runs_at_once(fleet):
+    size = new_model(fleet, 16)
     fleet.shell("labm2", "mkdir -p /var/lib/plumbline; dd if=/dev/zero of=%s bs=1M 2> /dev/null; true" % BALLAST)
     # The module itself; what Ansible started it with notes its end.
-    when_copying(fleet, "labm3", 1.5, "pkill -9 -f '^[^ ]*python[^ ]* [^ ]*AnsiballZ_model_sync.py'")
+    when_copying(fleet, "labm3", 1, "pkill -9 -f '^[^ ]*python[^ ]* [^ ]*AnsiballZ_model_sync.py'")
     try:
         run = sync(fleet, "troubles", judged=True)
     finally:
         fleet.shell("labm2", "rm -f " + BALLAST)
-    assert run.status != 0 and whole(fleet) == ["labm1", "labm4"], "who pulled from the killed one went on"
+    assert run.status != 0 and sorted(left_over(fleet)) == ["labm2", "labm3"], "who pulled from the killed one went on"
     full = fact(run, "labm2")
     assert full["status"] == "failed" and [item["check"] for item in full["reasons"]] == ["model.disk"]
     assert "%d bytes needed" % size in full["reasons"][0]["seen"] and PATH in full["reasons"][0]["seen"]
     killed = fact(run, "labm3")
     assert killed["status"] == "incomplete" and 0 < killed["measured"]["transferred_bytes"] < size, "bytes moved are told"
     assert "killed" in str(killed["reasons"])
-    run = sync(fleet, "resumed").ok("resumed")
-    assert whole(fleet) == fleet.names
-    measured = fact(run, "labm3")["measured"]
+
+    runs = {}
+    first = threading.Thread(target=lambda: runs.update(one=sync(fleet, "one")))
+    first.start()
+    time.sleep(1.0)
+    runs["two"] = sync(fleet, "two")
+    first.join()
+    for name, run in runs.items():
+        run.ok(name)
+        assert all(fact(run, node)["status"] == "healthy" for node in fleet.names)
+    assert left_over(fleet) == {}
+    seconds = [fact(run, "labm2")["measured"] for run in runs.values()]
+    assert sum(measured["transferred_bytes"] for measured in seconds) == size, "one of them copied, the other found it there"
+    moved, resumed = (sum(fact(run, "labm3")["measured"].get(key, 0) for run in runs.values())
+                      for key in ("transferred_bytes", "resumed_bytes"))  # fmt: skip
     # config.json was whole before the kill, and so is neither resumed nor moved.
-    assert measured["resumed_bytes"] > 0 and size - measured["transferred_bytes"] - measured["resumed_bytes"] in (0, 3)
+    assert resumed > 0 and size - moved - resumed in (0, 3)
+
+    # What a run that was ended by force would leave.
+    line = "restrict ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAtdG1Y4DSBEOVBh75wY51U0ed9ZAeb plumbline-model-sync@labm2"
+    fleet.shell(
+        "labm3", "echo '%s' >> /root/.ssh/authorized_keys; mkdir -p /run/plumbline-model-sync/run-x %s/.plumbline-sync" % (line, PATH)
+    )
+    assert list(left_over(fleet)) == ["labm3"]
+    (fleet.folder / "reset.yml").write_text(json.dumps([{"hosts": "nodes", "gather_facts": False, "become": True, "tasks": [
+        {"ansible.builtin.import_role": {"name": "model_sync", "tasks_from": "reset"}}]}]))  # fmt: skip
+    fleet.play(str(fleet.folder / "reset.yml"), run_id="reset", model_sync_path=PATH).ok("reset")
+    assert left_over(fleet) == {}
 
 
 def test_a_relay_that_crawls_half_way_is_passed_by_and_named(fleet):
@@ -132,53 +169,9 @@ def test_a_relay_that_crawls_half_way_is_passed_by_and_named(fleet):
         run = sync(fleet, "slow").ok("slow relay")
     finally:
         fleet.shell("labm2", shape % (fleet.link, "50mbit"))
-    assert whole(fleet) == fleet.names
+    assert left_over(fleet) == {}
     third = fact(run, "labm3")
     assert "labm2: slow" in str(third["reasons"]) and third["status"] == "healthy", third["measured"]["sources"]
     assert third["measured"]["transfer_s"] < 3 * size * 8 / RATE, third["measured"]["sources"]
     behind = fact(run, "labm4")["measured"]["sources"]
     assert not behind["labm3"]["left_because"] and behind["labm3"]["bytes"] > size / 2, "who is behind it stays where it is"
-
-
-def test_damage_at_relay_target_and_source_is_named_and_not_handed_on(fleet):
-    new_model(fleet, 4)
-    sync(fleet, "whole").ok("whole")
-    spoil(fleet, "labm2")
-    fleet.shell("labm3", "rm -rf " + PATH)
-    run = sync(fleet, "bad-relay")
-    assert fact(run, "labm2")["status"] == "failed" and "model-2: SHA-256" in str(fact(run, "labm2")["reasons"])
-    assert whole(fleet) == ["labm1", "labm3", "labm4"]
-    run = sync(fleet, "mended", model_sync_on_corruption="repair").ok("repair")
-    assert fact(run, "labm2")["status"] == "degraded" and fact(run, "labm2")["measured"]["transferred_bytes"] < 2**20
-    assert whole(fleet) == fleet.names
-    spoil(fleet, "labm1")
-    fleet.shell("labm3", "rm -rf " + PATH)
-    run = sync(fleet, "bad-head")
-    assert fact(run, "labm1")["status"] == "failed"
-    assert fact(run, "labm2")["status"] == "healthy", "it has all of it"
-    third = fact(run, "labm3")
-    assert third["status"] == "incomplete" and third["measured"]["transferred_bytes"] == 0 and "head" in str(third["reasons"])
-
-
-def test_two_runs_at_once_end_well_and_reset_takes_all_away(fleet):
-    new_model(fleet, 8)
-    runs = {}
-    first = threading.Thread(target=lambda: runs.update(one=sync(fleet, "one")))
-    first.start()
-    time.sleep(1.0)
-    runs["two"] = sync(fleet, "two")
-    first.join()
-    for name, run in runs.items():
-        run.ok(name)
-        assert all(fact(run, node)["status"] == "healthy" for node in fleet.names)
-    assert whole(fleet) == fleet.names
-    # What a run that was ended by force would leave.
-    line = "restrict ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAtdG1Y4DSBEOVBh75wY51U0ed9ZAeb plumbline-model-sync@labm2"
-    fleet.shell(
-        "labm3", "echo '%s' >> /root/.ssh/authorized_keys; mkdir -p /run/plumbline-model-sync/run-x %s/.plumbline-sync" % (line, PATH)
-    )
-    assert whole(fleet) != fleet.names
-    (fleet.folder / "reset.yml").write_text(json.dumps([{"hosts": "nodes", "gather_facts": False, "become": True, "tasks": [
-        {"ansible.builtin.import_role": {"name": "model_sync", "tasks_from": "reset"}}]}]))  # fmt: skip
-    fleet.play(str(fleet.folder / "reset.yml"), run_id="reset", model_sync_path=PATH).ok("reset")
-    assert whole(fleet) == fleet.names

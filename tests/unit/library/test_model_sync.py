@@ -181,6 +181,17 @@ def test_a_second_run_that_waited_finds_all_of_it_there(source, capsys, tmp_path
     assert not result["changed"] and checks(result) == [("model.verified", "healthy")]
 
 
+def test_a_run_that_comes_when_another_has_copied_all_of_it_leaves_no_key(source, capsys, tmp_path, by_hand):
+    made = manifest_of(source, capsys)
+    sync(capsys, tmp_path, made, **by_hand)
+    config = tmp_path / "run-2" / "config"
+    config.parent.mkdir()
+    config.write_text("")
+    (config.parent / "until").write_text("9999999999\n")
+    result = sync(capsys, tmp_path, made, **dict(by_hand, ssh_config=str(config)))
+    assert checks(result) == [("model.verified", "healthy")] and not config.parent.exists()
+
+
 def test_without_a_key_the_remedy_is_named(source, capsys, tmp_path):
     result = sync(capsys, tmp_path, manifest_of(source, capsys), node="node2")
     assert checks(result) == [("model.ssh", "failed")] and "--limit" in result["fact"]["reasons"][0]["remedy"]
