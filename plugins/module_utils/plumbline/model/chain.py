@@ -90,7 +90,6 @@ class Chain:
     def release(self, indices):
         with self.changed:
             self.claimed.difference_update(indices)
-            self.first_missing = 0
 
     def leave(self, number, why):
         """Turn away from an upstream for the next one that was not left; after the last begin again, and at last give up."""
