@@ -93,7 +93,9 @@ def start(lab_dir, rootfs, address, seconds):
         )  # fmt: skip
     lab_host.wait_until(lambda: child.poll() is not None or answers(address), seconds)
     if child.poll() is not None or not answers(address):
-        raise lab_host.HostError("the registry does not answer at %s:%d; it said: %s" % (address, PORT, lab_host.read(log)[-1500:] or "nothing"))
+        raise lab_host.HostError(
+            "the registry does not answer at %s:%d; it said: %s" % (address, PORT, lab_host.read(log)[-1500:] or "nothing")
+        )
 
 
 def running(lab_dir):

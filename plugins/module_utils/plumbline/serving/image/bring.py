@@ -21,9 +21,9 @@ _START = "install Docker, or `systemctl start docker`; its own log: `journalctl 
 class Bring:
     """Carries it out; ``reasons`` are those of a fact, ``image`` what the engine says of the image in the end, ``pulled`` figures of a pull."""
 
-    def __init__(self, args, engine, look=toolkit.look):
+    def __init__(self, args, engine):
         """``args`` are the options of the module ``container_image``, ``engine`` an :class:`~.engine.Engine`."""
-        self.args, self.engine, self._look = args, engine, look
+        self.args, self.engine = args, engine
         self.reasons, self.image, self.pulled, self.changed = [], None, {}, False
         self._root = "/var/lib/docker"
 
@@ -45,7 +45,7 @@ class Bring:
         info = self.engine.info()
         self._root = info.get("DockerRootDir") or self._root
         if self.args["gpus"]:
-            self.reasons.append(toolkit.judge(info, self._look()))
+            self.reasons.append(toolkit.judge(info, toolkit.look()))
         self.image = self.engine.image(reference.wanted)
         if self._to_pull(reference):
             if check_mode:
@@ -114,8 +114,12 @@ class Bring:
         if self.image is None:
             seen = "the engine has no %s" % reference.wanted
             if self.args["pull"] == "never" or reference.id:
-                seen += ", and nobody pulls it (%s)" % ("an id is on the node or nowhere" if reference.id else "vllm_serve_image_pull: never")
-            self._add(IMAGE, "failed", seen, "the image", "vllm_serve_image by digest with vllm_serve_image_pull: missing; or `docker load` it")
+                seen += ", and nobody pulls it (%s)" % (
+                    "an id is on the node or nowhere" if reference.id else "vllm_serve_image_pull: never"
+                )
+            self._add(
+                IMAGE, "failed", seen, "the image", "vllm_serve_image by digest with vllm_serve_image_pull: missing; or `docker load` it"
+            )
             return
         digests = [item.rpartition("@")[2] for item in self.image.get("RepoDigests") or []]
         # Engines that keep images in containerd call an image by its digest.
@@ -147,6 +151,8 @@ class Bring:
 def _line(layers, took_s):
     """Return the line of progress: bytes, rate and time left as soon as the size of all layers is known."""
     done, known = layers.done_bytes, layers.known_bytes
+    if not known:
+        return "%.0f s, %s" % (took_s, layers.line() if layers else "the registry has been asked")
     if layers.sized:
         return "%s; %s" % (line(done, known, took_s), layers.line())
     return "%s so far, %.1f MB/s; %s" % (_size(done), done / 1e6 / took_s if took_s > 0 else 0, layers.line())

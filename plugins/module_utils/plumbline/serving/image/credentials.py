@@ -49,9 +49,7 @@ def _of(config, key):
 def _asked(helper, key):
     if os.path.basename(helper) != helper:
         return None
-    done = subprocess.run(
-        ["docker-credential-" + helper, "get"], input=key, capture_output=True, text=True, timeout=30, check=False
-    )
+    done = subprocess.run(["docker-credential-" + helper, "get"], input=key, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
         return None
     answer = json.loads(done.stdout)

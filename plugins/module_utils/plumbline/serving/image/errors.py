@@ -65,7 +65,7 @@ _KINDS = (
         r"|Client\.Timeout|TLS handshake timeout|connection reset|connection timed out|server misbehaving|temporary failure in name"
         r"|\bEOF\b|\b50[0234] |Service Unavailable|Bad Gateway|Gateway Time-?out|Internal Server Error|failed to do request",
         "serve.registry", "the registry {registry} is down, or this node does not reach it", "a registry that answers",
-        "look from this node: `curl -sS https://{registry}/v2/` (401 is an answer); start the registry, or check name, port, route and firewall",
+        "look from this node: `curl -sS {url}` (401 is an answer); start the registry, or check name, port, route and firewall",
     ),
     (
         r"invalid reference format|invalid checksum digest|repository name must|invalid tag format",
@@ -76,11 +76,13 @@ _KINDS = (
 
 def explain(words, reference, root="/var/lib/docker"):
     """Return ``(check, seen, threshold, remedy)`` of what an engine said when it could not pull; ``root`` is where it keeps images."""
+    url = re.search(r"https?://[^/\"\s]+/v2/", words)
     names = {"registry": reference.registry, "wanted": reference.wanted, "root": root}
+    names["url"] = url.group() if url else "https://%s/v2/" % reference.registry
     for pattern, check, seen, threshold, remedy in _KINDS:
         if re.search(pattern, words, re.IGNORECASE):
-            return check, "%s: %s" % (_filled(seen, names), _short(words)), threshold, _filled(remedy, names)
-    seen = "the engine could not pull %s: %s" % (reference.wanted, _short(words))
+            return check, "%s: %s" % (_filled(seen, names), _short(words, reference)), threshold, _filled(remedy, names)
+    seen = "the engine could not pull %s: %s" % (reference.wanted, _short(words, reference))
     return "serve.image", seen, "the image", "try `docker pull %s` on this node" % reference.wanted
 
 
@@ -90,6 +92,7 @@ def _filled(text, names):
     return text
 
 
-def _short(words):
-    words = " ".join(words.split())
+def _short(words, reference):
+    """Return the words on one line, the name that was said already as ``it``."""
+    words = " ".join(words.split()).replace(reference.wanted, "it")
     return words if len(words) <= 400 else words[:400] + "…"

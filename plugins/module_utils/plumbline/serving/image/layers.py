@@ -28,6 +28,9 @@ class Layers:
         elif status in _HERE and layer in self._size:
             self._done[layer] = self._size[layer]
 
+    def __len__(self):
+        return len(self._state)
+
     @property
     def done_bytes(self):
         """Bytes that came over the network, compressed, as far as the engine says."""

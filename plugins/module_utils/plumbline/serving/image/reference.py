@@ -26,7 +26,8 @@ class Reference:
         head, slash, last = name.rpartition("/")
         last, _colon, self.tag = last.partition(":")
         self.name = head + slash + last
-        if not last or re.search(r"[^a-z0-9._/:-]", self.name[len(self.registry) :]) or re.search(r"\s", text):
+        path = self.name[len(self.registry) :] if self.name.startswith(self.registry + "/") else self.name
+        if not last or re.search(r"[^a-z0-9._/-]", path) or re.search(r"\s", text):
             raise ValueError("%r is no name of an image, expected registry/name@sha256:<64 digits>" % text)
 
     @property

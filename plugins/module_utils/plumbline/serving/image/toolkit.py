@@ -18,6 +18,7 @@ from ...core import fact, processes
 CHECK = "serve.toolkit"
 HOOK, CDI_HOOK, CTK = "nvidia-container-runtime-hook", "nvidia-cdi-hook", "nvidia-ctk"
 CDI_SINCE = 29
+_SLACK_S = 60  # the time of boot, from which a start is counted, moves as a clock is set right
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _EXPECTED = "%s in the engine's PATH as it started" % HOOK
 _INSTALL = (
@@ -34,12 +35,20 @@ def look(proc="/proc"):
     rootless or remote one is not. ``newer`` is whether the hook came after the engine had started.
     """
     pid = _dockerd(proc)
-    path = processes.environment_of(pid).get("PATH") if pid else None
-    path = path or _DEFAULT_PATH
-    hook = shutil.which(HOOK, path=path) or ""
-    newer = bool(pid and hook) and os.lstat(hook).st_ctime > _started(pid, proc)
-    found = {"engine": pid is not None, "hook": hook, "cdi_hook": shutil.which(CDI_HOOK, path=path) or "", "newer": newer}
+    path = (processes.environment_of(pid).get("PATH") if pid else None) or _DEFAULT_PATH
+    # Its own root: an engine from a snap has another /usr than the machine.
+    root = os.path.join(proc, str(pid), "root") if pid else ""
+    hook, cdi_hook = (_which(name, path, root) for name in (HOOK, CDI_HOOK))
+    newer = bool(pid and hook) and os.lstat(root + hook).st_ctime > _started(pid, proc) + _SLACK_S
+    found = {"engine": pid is not None, "hook": os.path.realpath(hook) if hook else "", "cdi_hook": cdi_hook, "newer": newer}
     return dict(found, version=_version(shutil.which(CTK, path=path)))
+
+
+def _which(name, path, root):
+    """Return where a program lies on a ``path`` below ``root``, as it is called there; ``""`` when it does not."""
+    folders = [folder for folder in path.split(":") if os.path.isabs(folder)]
+    found = shutil.which(name, path=":".join(root + folder for folder in folders)) if folders else None
+    return found[len(root) :] if found else ""
 
 
 def judge(info, found):
@@ -57,7 +66,9 @@ def judge(info, found):
         return fact.reason(CHECK, "skipped", seen, _EXPECTED)
     if found["cdi_hook"] and _major(info) >= CDI_SINCE:
         return _by_cdi(info, found, seen)
-    return fact.reason(CHECK, "failed", "%s; no %s in the engine's PATH: it cannot give a container GPUs" % (seen, HOOK), _EXPECTED, _INSTALL)
+    return fact.reason(
+        CHECK, "failed", "%s; no %s in the engine's PATH: it cannot give a container GPUs" % (seen, HOOK), _EXPECTED, _INSTALL
+    )
 
 
 def _by_cdi(info, found, seen):
@@ -68,7 +79,9 @@ def _by_cdi(info, found, seen):
         return fact.reason(CHECK, "healthy", "%s; %s and the CDI devices %s" % (seen, found["cdi_hook"], ", ".join(gpus)), "CDI devices")
     folders = ", ".join(info.get("CDISpecDirs") or []) or "none, CDI is off"
     seen = "%s; %s, but no CDI device nvidia.com/gpu (looked in: %s) and no %s" % (seen, found["cdi_hook"], folders, HOOK)
-    return fact.reason(CHECK, "failed", seen, "CDI devices, or " + _EXPECTED, "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`; or " + _INSTALL)
+    return fact.reason(
+        CHECK, "failed", seen, "CDI devices, or " + _EXPECTED, "`nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`; or " + _INSTALL
+    )
 
 
 def _major(info):
