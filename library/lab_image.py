@@ -12,9 +12,9 @@ description:
   - The same engine pushes it, once, to a registry of the root filesystem (C(docker-registry)), for M(lab_registry). Without that
     package there is none.
   - Built in a temporary folder and renamed, so that an interrupted build is built again and never half used.
-  - The folder holds C(record) (name and id as an engine notes them), C(store) (to copy into an engine's
-    C(/var/lib/docker)), C(layers) (the files), C(registry) (the files of the registry) and C(digest). The store's layer is a link to O(mount_point), where a node mounts the
-    folder read-only, so that engines share one copy. Its files are hard links to those that it was made of.
+  - The folder holds C(record) (name and id as an engine notes them), C(store) (to copy into an engine's C(/var/lib/docker)),
+    C(layers) (the files), C(registry) (the registry's files) and C(digest). The store's layer is a link to O(mount_point), where a
+    node mounts the folder read-only, so that engines share one copy. Its files are hard links to those that it was made of.
 options:
   path:
     description: Where the image should be. Its name should depend on O(rootfs), O(env) and this recipe.

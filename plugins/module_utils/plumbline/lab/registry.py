@@ -1,6 +1,6 @@
 """The lab's registry: Debian's ``docker-registry``, run on the machine at its address in the lab's network.
 
-Nodes call it ``registry:5000``. Its program is that of the nodes' root filesystem, so the machine needs nothing of it, and its files start as
+Nodes call it ``registry:5000``. Its program is that of the nodes' root filesystem, so the machine needs nothing of it. Its files start as
 hard links to those of the image in the cache: what a lab pushes stays in that lab, and a blob is never written twice.
 """
 

@@ -3,7 +3,7 @@
 The fields are those of real machines, from the API's ``/info`` or from ``docker info``, which shows the same:
 
 - TOOLKIT_28: nvidia-container-toolkit 1.17.8 with Docker 28.2.0 (github.com/ssst0n3/docker_archive, ``docker info``)
-- TOOLKIT_29: Docker 29.3.0 with default runtime nvidia, of a machine with one GPU (``docker info`` in the documentation of an MLOps platform)
+- TOOLKIT_29: Docker 29.3.0 with default runtime nvidia (``docker info`` in the documentation of an MLOps platform)
 - PLAIN_20: Docker 20.10.8 on Ubuntu 21.04 without GPUs (``/info``)
 - LAB: Docker 20.10.24 of Debian 12 (``/info`` of a node of the lab)
 - TOOLKIT_27: a machine on which ``--gpus`` failed: NVIDIA/nvidia-container-toolkit issue 854 has the toolkit, and runtime nvidia

@@ -1,4 +1,4 @@
-"""One node's way to its image: an engine that answers, GPUs that it can give, the image there or pulled, and proved to be the one asked for."""
+"""One node's way to its image: an engine that answers, GPUs that it can give, the image there or pulled, and proved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _START = "install Docker, or `systemctl start docker`; its own log: `journalctl 
 
 
 class Bring:
-    """Carries it out; ``reasons`` are those of a fact, ``image`` what the engine says of the image in the end, ``pulled`` figures of a pull."""
+    """Carries it out. ``reasons`` are those of a fact, ``image`` is what the engine says of it in the end, ``pulled`` figures of a pull."""
 
     def __init__(self, args, engine):
         """``args`` are the options of the module ``container_image``, ``engine`` an :class:`~.engine.Engine`."""

@@ -24,7 +24,8 @@ _KINDS = (
     ),
     (
         r"server gave HTTP response to HTTPS client",
-        "serve.registry", "the registry {registry} speaks plain HTTP, and the engine insists on TLS", "TLS, or a registry that the engine trusts",
+        "serve.registry", "the registry {registry} speaks plain HTTP, and the engine insists on TLS",
+        "TLS, or a registry that the engine trusts",
         'give the registry a certificate; or, on a network of your own, "insecure-registries": ["{registry}"] in /etc/docker/daemon.json'
         " and restart the engine",
     ),

@@ -13,7 +13,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Reference:
-    """``name`` (with its registry, without tag and digest), ``tag`` and ``digest``; an ``id`` instead of all when that is what was given."""
+    """``name`` (with its registry, without tag and digest), ``tag`` and ``digest``; or an ``id`` where that is what was given."""
 
     def __init__(self, text):
         """Read the text. Raises ValueError, with what is wrong, for one that no engine takes."""
