@@ -156,8 +156,10 @@ BRING = [
     }
 ]
 PUSH = """set -e
-mkdir -p /tmp/more && cd /tmp/more && head -c 24M /dev/urandom > blob && printf 'FROM plumbline/vllm-cpu:lab\nCOPY blob /blob\n' > Dockerfile
-docker build --quiet --tag registry:5000/plumbline/vllm-cpu:more . > /dev/null && docker push --quiet registry:5000/plumbline/vllm-cpu:more > /dev/null
+mkdir -p /tmp/more && cd /tmp/more && head -c 24M /dev/urandom > blob
+printf 'FROM plumbline/vllm-cpu:lab\nCOPY blob /blob\n' > Dockerfile
+docker build --quiet --tag registry:5000/plumbline/vllm-cpu:more . > /dev/null
+docker push --quiet registry:5000/plumbline/vllm-cpu:more > /dev/null
 docker image inspect -f '{{index .RepoDigests 0}}' registry:5000/plumbline/vllm-cpu:more
 docker image rm registry:5000/plumbline/vllm-cpu:more > /dev/null; rm -r /tmp/more
 """

@@ -15,7 +15,7 @@ DIAL = 'Get "https://registry:5000/v2/": dial tcp 10.106.0.12:5000: '
 
 SEEN = [
     # engine 20.10.24
-    ("manifest for %s not found: manifest unknown: manifest unknown" % NAME, "serve.image", "has no " + NAME, "imagetools inspect"),
+    ("manifest for %s not found: manifest unknown: manifest unknown" % NAME, "serve.image", "has no " + NAME, "imagetools"),
     (DIAL + "connect: connection refused", "serve.registry", "is down", "https://registry:5000/v2/"),
     (DIAL + "connect: no route to host", "serve.registry", "is down", "firewall"),
     ('Get "https://nosuch.example/v2/": dial tcp: lookup nosuch.example on 10.255.255.53:53: read udp 10.106.0.11:37752->'
