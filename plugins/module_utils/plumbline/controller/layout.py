@@ -55,6 +55,7 @@ def plan(given):
         "gpu_problems": problems,
         "context": {"image": given["image"], "image_id": image} if docker else {},
         "image_problems": image_problems(given["image"], containers, comparable(infos)),
+        "image_ids": dict(zip(containers, ids)),
         "image_reasons": [reason for _host, reason in seen],
         "image_failed": sorted({host for host, reason in seen if reason["status"] == "failed"}),
         "layout_dir": "%s/%s" % (given["work_dir"], layout["name"]),

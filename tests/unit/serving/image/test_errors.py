@@ -26,7 +26,8 @@ SEEN = [
     # ciiiii/cloudflare-docker-proxy 90, dagu 985
     ("manifest unknown", "serve.image", "has no", "imagetools"),
     # gpustack 4860: an engine that keeps images in containerd
-    ('failed to resolve reference "quay.io/gpustack/runner:x": quay.io/gpustack/runner:x: not found', "serve.image", "has no", "imagetools"),
+    ("failed to resolve reference \"quay.io/gpustack/runner:x\": quay.io/gpustack/runner:x: not found", "serve.image", "has no",
+     "imagetools"),
     # kubernetes-sigs/external-dns 770: containerd
     ("failed to do request: Head https://registry:5000/v2/a/manifests/v1: dial tcp 52.215.109.161:443: i/o timeout", "serve.registry",
      "is down", "firewall"),

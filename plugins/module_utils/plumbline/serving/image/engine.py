@@ -14,6 +14,7 @@ import urllib.parse
 
 SOCKET = "/var/run/docker.sock"
 ANSWER_S = 30
+_PIECE = 1 << 20
 TIMED_OUT = (socket.timeout, TimeoutError)  # noqa: UP041 - two classes before Python 3.10
 
 
@@ -46,19 +47,19 @@ class Engine:
     def __init__(self, path=SOCKET):
         self.path = path
 
-    def _ask(self, method, path, headers=(), timeout_s=ANSWER_S):
+    def _ask(self, method, path, headers=(), timeout_s=ANSWER_S, body=None):
         """Return ``(connection, response)`` with a status below 400; raise :class:`NoEngine` or :class:`EngineError`."""
         connection = _Connection(self.path, timeout_s)
         try:
-            connection.request(method, path, headers=dict(headers))
+            connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
-            body = response.read() if response.status >= 400 else b""
+            words = response.read() if response.status >= 400 else b""
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise NoEngine("%s: %s" % (self.path, error or type(error).__name__)) from error
         if response.status >= 400:
             connection.close()
-            raise EngineError(response.status, _message(body))
+            raise EngineError(response.status, _message(words))
         return connection, response
 
     def _json(self, path):
@@ -82,6 +83,61 @@ class Engine:
             if error.status == 404:
                 return None
             raise
+
+    def export(self, image, target, told, deadline, idle_s):
+        """Write an image, as ``docker save`` does, to the open file ``target``; ``told`` is called with the bytes so far.
+
+        Raises as :meth:`pull` does, and OSError of the file.
+        """
+        connection, response = self._ask("GET", "/images/%s/get" % urllib.parse.quote(image, safe=""), timeout_s=idle_s)
+        done = 0
+        try:
+            while True:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("it was not done in time")
+                try:
+                    piece = response.read(_PIECE)
+                except TIMED_OUT as error:
+                    raise TimeoutError("the engine has said nothing for %d s" % idle_s) from error
+                except (OSError, http.client.HTTPException) as error:
+                    raise NoEngine("%s: the engine went away: %s" % (self.path, error)) from error
+                if not piece:
+                    return
+                target.write(piece)
+                done += len(piece)
+                told(done)
+        finally:
+            connection.close()
+
+    def load(self, source, size, told, deadline, idle_s):
+        """Have the engine take an image of ``size`` bytes from the open file ``source``, as ``docker load`` does.
+
+        ``told`` is called with the bytes so far. Raises as :meth:`pull` does.
+        """
+
+        def pieces():
+            done = 0
+            while True:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("it was not done in time")
+                piece = source.read(_PIECE)
+                if not piece:
+                    return
+                yield piece
+                done += len(piece)
+                told(done)
+
+        headers = {"Content-Type": "application/x-tar", "Content-Length": str(size)}
+        try:
+            connection, response = self._ask("POST", "/images/load", headers, idle_s, pieces())
+        except NoEngine as error:
+            if isinstance(error.__cause__, TIMED_OUT):
+                raise TimeoutError(str(error.__cause__) or "the engine has said nothing for %d s" % idle_s) from error
+            raise
+        try:
+            self._listen(connection, response, lambda _message: None, deadline, idle_s)
+        finally:
+            connection.close()
 
     def pull(self, reference, auth, heard, deadline, idle_s):
         """Have the engine pull a :class:`~.reference.Reference`; ``heard`` is called with each message of the API as it comes.
