@@ -171,7 +171,7 @@ def bring(lab, tmp_path_factory):
     playbook.write_text(yaml.safe_dump(BRING))
 
     def run(image, *arguments, **variables):
-        return lab.play(str(playbook), *arguments, vllm_serve_image=image, vllm_serve_image_pull="missing", **variables)
+        return lab.play(str(playbook), *arguments, vllm_serve_image=image, **{"vllm_serve_image_pull": "missing", **variables})
 
     return run
 
@@ -239,3 +239,22 @@ def test_a_registry_that_is_down_is_named_on_every_node(lab, bring, pinned):
     finally:
         lab.up()
     assert lab.shell("labt1", "docker pull --quiet %s" % pinned)
+
+
+SMALL = "head -c 24M /dev/urandom > /tmp/blob && tar -C /tmp -c blob | docker import - plumbline/small:lab; rm /tmp/blob"
+
+
+def test_an_image_that_only_the_head_has_is_handed_on_and_proved_by_its_id(lab, bring):
+    image = lab.shell("labt1", SMALL).strip()
+    head = {"vllm_serve_image_pull": "never", "vllm_serve_image_source": "head"}
+    run = bring("plumbline/small:lab", **head).ok("handed on")
+    assert all(item["images"][0]["Id"] == image for item in results(run).values()) and sorted(results(run)) == lab.names
+    taken = [fact for (host, kind, _name), fact in run.facts().items() if kind == "model" and host != "labt1"]
+    assert [fact["measured"]["transferred_bytes"] > 24 << 20 for fact in taken] == [True, True], "copied and verified as the model is"
+    for node in lab.names:
+        assert lab.shell(node, "docker image inspect -f '{{.Id}}' %s" % image).strip() == image
+        assert lab.shell(node, "ls /var/lib/plumbline/images").split() == [], "the file goes away"
+    again = bring("plumbline/small:lab", **head).ok("again")
+    assert again.changed == {}, "who has it gets nothing"
+    for node in lab.names:
+        lab.shell(node, "docker image rm %s" % image)
