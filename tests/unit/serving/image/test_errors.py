@@ -23,6 +23,10 @@ SEEN = [
     ('Get "https://registry:5000/v2/": http: server gave HTTP response to HTTPS client', "serve.registry", "plain HTTP",
      '"insecure-registries": ["registry:5000"]'),
     ("invalid reference format: repository name must be lowercase", "serve.image", "no name that the engine takes", "imagetools"),
+    ('Get "http://127.0.0.1:5001/v2/a/b/manifests/sha256:443a": no basic auth credentials', "serve.registry", "who asks", "docker login"),
+    ("unauthorized: authentication required", "serve.registry", "who asks", "docker login"),
+    ('Get "https://node1:5443/v2/": x509: certificate signed by unknown authority', "serve.registry", "does not trust", "ca.crt"),
+    ("write /var/lib/docker/tmp/GetImageBlob1560546042: no space left on device", "serve.disk", "is full", "/data/docker"),
     # ciiiii/cloudflare-docker-proxy 90, dagu 985
     ("manifest unknown", "serve.image", "has no", "imagetools"),
     # gpustack 4860: an engine that keeps images in containerd
