@@ -55,8 +55,11 @@ class StandInEngine(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         for message in told["lines"]:
-            self.wfile.write(json.dumps(message).encode() + b"\r\n")
-            self.wfile.flush()
+            try:
+                self.wfile.write(json.dumps(message).encode() + b"\r\n")
+                self.wfile.flush()
+            except BrokenPipeError:
+                return  # who asked has given up
             time.sleep(told.get("slow_s", 0))
         told["images"].update(told["after"])
 
