@@ -38,6 +38,7 @@ def look(proc="/proc"):
     path = (processes.environment_of(pid).get("PATH") if pid else None) or _DEFAULT_PATH
     # Its own root: an engine from a snap has another /usr than the machine.
     root = os.path.join(proc, str(pid), "root") if pid else ""
+    root = root if os.path.isdir(root) else ""  # only its user and root may look there
     hook, cdi_hook = (_which(name, path, root) for name in (HOOK, CDI_HOOK))
     newer = bool(pid and hook) and os.lstat(root + hook).st_ctime > _started(pid, proc) + _SLACK_S
     found = {"engine": pid is not None, "hook": os.path.realpath(hook) if hook else "", "cdi_hook": cdi_hook, "newer": newer}
