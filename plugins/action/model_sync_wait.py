@@ -45,6 +45,7 @@ from ansible.utils.display import Display
 
 LOOK_S = 0.5, 2.0  # between looks at the note, which is one file: at first, and when it takes longer
 ASK_S = 10.0  # after so long the job itself is asked, though its note is there: it may have been killed
+SILENT_S = 3.0  # a note that has not changed for so long has it asked as well
 SAY_S = 10.0
 DEAD_S = 60.0  # a living module writes its note every second, at worst when it has waited for a node that is down
 
@@ -97,7 +98,7 @@ class ActionModule(ActionBase):
             note, now = words(text), time.monotonic()
             if text != before or text is None:
                 before, fresh = text, now
-            if not note or now - asked >= ASK_S:
+            if not note or now - asked >= (ASK_S if now - fresh < SILENT_S else SILENT_S):
                 asked = now
                 status = self.status(job, task_vars)
                 if status.get("finished") or status.get("failed"):
