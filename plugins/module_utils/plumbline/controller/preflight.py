@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import re
 
 from ..serving.command import LAYOUT_KEYS
+from .lacking import lacks
 from .place import SETUP
 
 EXECUTORS = ("ray", "mp")
@@ -182,14 +182,7 @@ def image_problems(runtime, image, pull):
 
 def package_problems(packages, python):
     """Check that the controller's Python (its path in ``python``) can import ``packages``; nothing is imported."""
-    missing = []
-    for name in packages:
-        try:
-            present = importlib.util.find_spec(name) is not None
-        except (ImportError, ValueError):
-            present = False
-        if not present:
-            missing.append(name)
+    missing = [name for name in packages if lacks(name)]
     if not missing:
         return []
     return [
