@@ -120,6 +120,8 @@ class ActionModule(ControllerAction):
             found += preflight.package_problems(packages, sys.executable)
         if "variables" in arguments["checks"]:
             found += preflight.removed_variables({name for variables in hosts.values() for name in variables})
+            asked, skipped = ([str(tag) for tag in context.CLIARGS.get(key) or ()] for key in ("tags", "skip_tags"))
+            found += preflight.container_problems(values.text("vllm_serve_runtime"), asked, skipped)
             result["warnings"] = ["%s: %s." % line for line in lacking.lines()]
         result["problems"] = found
         if found:

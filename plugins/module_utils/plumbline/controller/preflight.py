@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 
 from ..serving.command import LAYOUT_KEYS
 from .lacking import lacks
-from .place import SETUP
+from .place import ROOT, SETUP
 
 EXECUTORS = ("ray", "mp")
+SERVING_TAGS = {"all", "serve", "vllm_serve", "benchmark", "serve_benchmark"}
 RUNTIMES = ("host", "docker")
 DIGEST = re.compile(r"(?:^|@)sha256:[0-9a-f]{64}$")
 REQUIRED_KEYS = ("name", "tp", "pp", "nodes", "executor")
@@ -188,6 +190,17 @@ def package_problems(packages, python):
     return [
         "the controller's Python (%s) lacks %s: run '%s', or %s -m pip install %s"
         % (python, ", ".join(missing), SETUP, python, " ".join(missing))
+    ]
+
+
+def container_problems(runtime, asked, skipped):
+    """Check that what makes the containers is there, where this run serves in some: tags ``asked`` for and ``skipped``."""
+    serves = SERVING_TAGS & set(asked or ["all"]) and not SERVING_TAGS & set(skipped)
+    if runtime != "docker" or not serves or not lacks("ansible_collections.community.docker"):
+        return []
+    return [
+        "vllm_serve_runtime is docker, and the collection community.docker, which makes the containers, is not installed:"
+        " run 'ansible-galaxy collection install -r %s'" % os.path.join(ROOT, "requirements.yml")
     ]
 
 
