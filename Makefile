@@ -9,7 +9,7 @@ export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,0)
 
 help:
 	@echo "make run          set up, bring up the three-node lab, run site.yml, write results/<run id>/report.html"
-	@echo "make test         set up, lint, unit tests with cases and fuzz, integration tests in a lab of their own"
+	@echo "make test         set up, lint, ansible-test on the collection, unit tests with cases and fuzz, integration tests in a lab of their own"
 	@echo "make lab          bring the lab up only          make lab-down    take it down, leave nothing behind"
 	@echo "make node-tests   testinfra assertions on the lab's nodes"
 	@echo "make bench        the report of 1,000 synthetic nodes; validate against parallel-ssh on the lab, or on INVENTORY=...; FAULTS=1: three bad nodes  (docs/performance.md)"
@@ -22,7 +22,7 @@ help:
 run: lab
 	ansible-playbook site.yml
 
-test: lint unit integration
+test: lint sanity unit integration
 
 setup: $(VENV)/.ready
 

@@ -52,6 +52,13 @@ def test_no_short_name_of_a_filter_module_or_role_is_left(built):
     assert full > 60
 
 
+def test_no_sentence_sends_to_the_projects_playbooks_or_make(built):
+    for path, text in texts(built / "plugins", ".py").items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value and path.name != "place.py":
+                assert not re.search(r"[ `](site\.yml|playbooks/\w+\.yml|make azure`)", node.value), (path, node.value)
+
+
 def test_everything_of_the_project_is_there(built):
     for name in PROJECT.modules:
         assert (built / "plugins/modules" / (name + ".py")).is_file()
