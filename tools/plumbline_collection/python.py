@@ -57,7 +57,7 @@ def told(source, project):
     """Return a source whose sentences name the collection's playbooks. A path in quotes of its own is none of a sentence, and stays."""
     source = re.sub(r"(?<=[ `])playbooks/(%s)\.yml" % "|".join(project.playbooks), COLLECTION + r".\1", source)
     source = re.sub(r"(?<=[ `])site\.yml\b", COLLECTION + ".site", source)
-    return source.replace("run `make azure`", "install the packages of the collection's requirements-azure.txt")
+    return source.replace("run `make azure`", "run `pip install -r requirements-azure.txt`")
 
 
 def _ours(name):

@@ -54,6 +54,7 @@ def test_no_short_name_of_a_filter_module_or_role_is_left(built):
 
 def test_no_sentence_sends_to_the_projects_playbooks_or_make(built):
     for path, text in texts(built / "plugins", ".py").items():
+        assert max(map(len, text.splitlines()), default=0) <= 160, "%s: too long for ansible-test" % path
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value and path.name != "place.py":
                 assert not re.search(r"[ `](site\.yml|playbooks/\w+\.yml|make azure`)", node.value), (path, node.value)
