@@ -8,11 +8,13 @@ module: lab_image
 short_description: Build the lab's container image in the cache, once
 description:
   - Makes one image of the nodes' root filesystem and the vLLM environment with C(docker import) of a real engine, which
-    comes from the root filesystem and runs in namespaces of its own. No registry is asked.
+    comes from the root filesystem and runs in namespaces of its own.
+  - The same engine pushes it, once, to a registry of the root filesystem (C(docker-registry)), for M(lab_registry). Without that
+    package there is none.
   - Built in a temporary folder and renamed, so that an interrupted build is built again and never half used.
-  - The folder holds C(record) (name and id as an engine notes them), C(store) (to copy into an engine's
-    C(/var/lib/docker)) and C(layers) (the files). The store's layer is a link to O(mount_point), where a node mounts the
-    folder read-only, so that engines share one copy. Its files are hard links to those that it was made of.
+  - The folder holds C(record) (name and id as an engine notes them), C(store) (to copy into an engine's C(/var/lib/docker)),
+    C(layers) (the files), C(registry) (the registry's files) and C(digest). The store's layer is a link to O(mount_point), where a
+    node mounts the folder read-only, so that engines share one copy. Its files are hard links to those that it was made of.
 options:
   path:
     description: Where the image should be. Its name should depend on O(rootfs), O(env) and this recipe.
@@ -78,8 +80,9 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/root /run/upper /run/work
 mount -t overlay -o "lowerdir=$ROOTFS,upperdir=/run/upper,workdir=/run/work" overlay /run/root
 cd /run/root
-mkdir -p .old var/lib/docker mnt
+mkdir -p .old var/lib/docker var/lib/docker-registry mnt
 mount --bind "$STORE" var/lib/docker
+mount --bind "$REGISTRY" var/lib/docker-registry
 mount --bind "$ROOTFS" mnt
 mount --bind "$ENVIRONMENT" "mnt$NODE_PATH"
 mount -t proc proc proc
@@ -110,35 +113,66 @@ docker version > /dev/null || { tail -n 15 /run/dockerd.log; exit 1; }
     --change 'ENV LANG=C.UTF-8' --change 'ENTRYPOINT ["vllm","serve"]' - "$REFERENCE" > /dev/null
 [ ! -e /tmp/cut ]
 docker image inspect --format '{{.Id}}' "$REFERENCE" > /tmp/id
+"""
+# A real registry gets the image from the same engine, once; the registry of each lab starts from its files. The engine keeps which layer
+# has which digest there, and a node's engine has its records: it asks the registry for what it lacks, as any engine does.
+PUSH = r"""
+push() {
+printf '%s\n' 'version: 0.1' 'storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}' 'http: {addr: "127.0.0.1:5000"}' \
+    > /tmp/registry.yml
+ip link set lo up
+docker-registry serve /tmp/registry.yml > /run/registry.log 2>&1 &
+registry=$!
+there=127.0.0.1:5000/$REFERENCE
+docker tag "$REFERENCE" "$there"
+for _ in $(seq 50); do
+    docker push "$there" > /tmp/pushed 2>&1 && break
+    grep -q 'connection refused' /tmp/pushed && kill -0 $registry || { cat /tmp/pushed; tail -n 5 /run/registry.log; exit 1; }
+    sleep 0.2
+done
+docker image inspect --format '{{index .RepoDigests 0}}' "$there" | sed 's/.*@//' > /tmp/digest
+docker image rm "$there" > /dev/null
+kill $registry
+wait $registry || true
+}
+echo none > /tmp/digest
+! command -v docker-registry > /dev/null || push
+"""
+END = r"""
 kill $engine
 wait $engine || true
-cat /tmp/id
+cat /tmp/digest /tmp/id
 """
 
 
 def build(params, part):
     """Build in the folder ``part``; return the bytes that hard links save."""
     store = os.path.join(part, "store")
+    registry = os.path.join(part, "registry")
     os.makedirs(store)
+    os.makedirs(registry)
     env = dict(
         os.environ,
         ROOTFS=params["rootfs"],
         ENVIRONMENT=params["env"],
         STORE=store,
+        REGISTRY=registry,
         NODE_PATH=params["node_path"],
         REFERENCE=params["reference"],
-        SCRIPT=IMPORT,
+        SCRIPT=IMPORT + PUSH + END,
     )
     argv = ["unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--propagation", "private"]
     done = lab_host.call(*argv, "/bin/sh", "-euc", ENTER, env=env, check=False, timeout=1800)
-    image = (done.stdout.strip().splitlines() or [""])[-1]
-    if done.returncode or not image.startswith("sha256:"):
+    digest, image = ([""] * 2 + done.stdout.strip().splitlines())[-2:]
+    if done.returncode or not (image.startswith("sha256:") and (digest == "none" or digest.startswith("sha256:"))):
         raise lab_host.HostError(
             "the image's engine ended with %d (set lab_docker: false to do without containers):\n%s"
             % (done.returncode, lab_host.last_words(done, 15))
         )
     saved = lab_store.share_layers(part, params["mount_point"], params["rootfs"], params["node_path"], params["env"])
     lab_store.write_record(part, params["reference"], image)
+    if digest != "none":
+        lab_store.write_digest(part, digest)
     return saved
 
 

@@ -41,6 +41,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.lab import cgroups as lab_cgroups
 from ansible.module_utils.plumbline.lab import host as lab_host
 from ansible.module_utils.plumbline.lab import plan as lab
+from ansible.module_utils.plumbline.lab import registry as lab_registry
 
 
 def drop_rule(bridge, check_mode):
@@ -65,6 +66,10 @@ def teardown(name, folder, check_mode):
         done.append("cgroups of its engines")
         if not check_mode:
             lab_cgroups.remove(pattern)
+    if lab_registry.running(folder):
+        done.append("registry")
+        if not check_mode:
+            lab_registry.stop(folder)
     for link in lab_host.links(name):
         done.append("link " + link)
         if not check_mode:

@@ -15,7 +15,7 @@ options:
   venv: {description: Virtual environment with vLLM on the nodes., type: str, required: true}
   image: {description: The image's name., type: str, default: ""}
   image_infos:
-    description: What M(community.docker.docker_image_info) returned on each of O(hosts), in their order; empty where nobody asked.
+    description: What M(container_image) returned on each of O(hosts), in their order; empty where nobody asked.
     type: list
     elements: dict
     default: []
@@ -71,6 +71,9 @@ gpus: {description: "GPUs that each node may use, by node; empty for all.", type
 gpu_problems: {description: "What is wrong with that choice, as sentences.", type: list, elements: str, returned: always}
 context: {description: What the startup fact notes of the image., type: dict, returned: always}
 image_problems: {description: "What is wrong with the image, as sentences.", type: list, elements: str, returned: always}
+image_ids: {description: "The image's id on each node that gets a container, by node.", type: dict, returned: always}
+image_reasons: {description: "What the nodes saw of it, as the reasons of a fact.", type: list, elements: dict, returned: always}
+image_failed: {description: Nodes that have no image to make a container of., type: list, elements: str, returned: always}
 layout_dir: {description: Folder of the layout's logs on each node., type: str, returned: always}
 """
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from datetime import datetime, timezone
 
 import pytest
+import yaml
+from ansible.module_utils.plumbline.lab import plan, registry
 
 # The run that the first test waits for serves one layout after the other, about a minute each on two cores.
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
@@ -30,9 +33,18 @@ def model(lab):
 
 
 @pytest.fixture(scope="module")
-def served(lab, model):
-    """One run over all layouts, each under both executors."""
-    return lab.play("site.yml", "--tags serve", run_id="containers", vllm_serve_layouts=LAYOUTS, serve_benchmark_runs=RUNS, **IN_CONTAINERS)
+def pinned(lab):
+    """The lab's image as the lab's inventory calls it: by digest, in the lab's registry."""
+    return yaml.safe_load((lab.inventory / "hosts.yml").read_text())["nodes"]["vars"]["lab_registry_image"]
+
+
+@pytest.fixture(scope="module")
+def served(lab, model, pinned):
+    """One run over all layouts, each under both executors, of the image that every node pulled by digest."""
+    return lab.play(
+        "site.yml", "--tags serve", run_id="containers", vllm_serve_layouts=LAYOUTS, serve_benchmark_runs=RUNS,
+        vllm_serve_image=pinned, vllm_serve_image_pull="missing", **IN_CONTAINERS,
+    )  # fmt: skip
 
 
 def test_every_layout_is_served_in_containers_under_both_executors(served, lab):
@@ -47,6 +59,15 @@ def test_every_layout_is_served_in_containers_under_both_executors(served, lab):
         assert {fact["context"]["image_id"]} == images
         assert [run["completed"] for run in fact["measured"]["runs"]] == [1] * RUNS
         assert all(run["failed"] == 0 and run["total_output_tokens"] == OUTPUT_LEN for run in fact["measured"]["runs"])
+
+
+def test_the_image_that_is_served_was_pulled_by_digest_on_every_node(served, pinned):
+    digest = pinned.rpartition("@")[2]
+    for layout in LAYOUTS:
+        reasons = served.fact("labt1", "startup", layout["name"])["reasons"]
+        said = [item["seen"] for item in reasons if item["check"] == "serve.image" and item["status"] == "healthy"]
+        assert [line.partition(":")[0] for line in said] == ["labt1", "labt2"][: layout["nodes"]]
+        assert all(digest in line and ("pulled now" in line or "there already" in line) for line in said), said
 
 
 def test_startup_says_what_runs_and_on_which_nodes(served, lab):
@@ -123,3 +144,117 @@ def test_missing_image_is_a_verdict_and_not_a_crash(lab, model):
     fact = run.fact("labt1", "startup", "tp1")
     assert fact["status"] == "failed"
     assert "no-such-image" in " ".join(item["seen"] for item in fact["reasons"])
+
+
+BRING = [
+    {
+        "name": "Bring the image to all nodes",
+        "hosts": "nodes",
+        "gather_facts": False,
+        "tasks": [{"name": "Bring it", "ansible.builtin.include_role": {"name": "vllm_serve", "tasks_from": "image"}}],
+    }
+]
+PUSH = """set -e
+mkdir -p /tmp/more && cd /tmp/more && head -c 24M /dev/urandom > blob
+printf 'FROM plumbline/vllm-cpu:lab\nCOPY blob /blob\n' > Dockerfile
+docker build --quiet --tag registry:5000/plumbline/vllm-cpu:more . > /dev/null
+docker push --quiet registry:5000/plumbline/vllm-cpu:more > /dev/null
+docker image inspect -f '{{index .RepoDigests 0}}' registry:5000/plumbline/vllm-cpu:more
+docker image rm registry:5000/plumbline/vllm-cpu:more > /dev/null; rm -r /tmp/more
+"""
+
+
+@pytest.fixture(scope="module")
+def bring(lab, tmp_path_factory):
+    """Return a function that brings an image to all nodes, as the plays do, and returns the run."""
+    playbook = tmp_path_factory.mktemp("image") / "image.yml"
+    playbook.write_text(yaml.safe_dump(BRING))
+
+    def run(image, *arguments, **variables):
+        return lab.play(str(playbook), *arguments, vllm_serve_image=image, **{"vllm_serve_image_pull": "missing", **variables})
+
+    return run
+
+
+def results(run):
+    """Return ``{node: result}`` of the module in a run."""
+    wanted = ("runner_on_ok", "runner_on_failed")
+    done = [
+        event["event_data"] for event in run.events if event["event"] in wanted and event["event_data"]["task_action"] == "container_image"
+    ]
+    return {data["host"]: data["res"] for data in done}
+
+
+def shape(lab, rate):
+    """Give the links to the nodes another rate, from the machine's side."""
+    for number in range(len(lab.names)):
+        argv = ["tc", "qdisc", "replace", "dev", "labth%d" % (number + 1), "root", *plan.tbf(plan.parse_rate(rate))]
+        subprocess.run(argv, check=True)
+
+
+@pytest.fixture
+def slow_links(lab):
+    """Links of 40 Mbit/s for one test; the lab's own are of 1 Gbit/s."""
+    shape(lab, "40mbit")
+    yield
+    shape(lab, "1gbit")
+
+
+def test_an_image_comes_to_every_node_by_digest_with_progress(lab, bring, slow_links):
+    image = lab.shell("labt1", PUSH).strip()
+    said = bring(image, "--check")
+    assert all("would be pulled from registry:5000" in item["reasons"][-1]["seen"] for item in results(said).values()), said.text
+    run = bring(image).ok("the image")
+    assert "MB/s" in run.text and " left; 1 of 2 layers here" in run.text, "bytes, rate and time left of the layer that the nodes lack"
+    brought = results(run)
+    assert sorted(brought) == lab.names
+    assert all(item["pulled"]["bytes"] > 24 << 20 for item in brought.values())
+    ids = {lab.shell(node, "docker image inspect -f '{{.Id}} {{.RepoDigests}}' %s" % image).strip() for node in lab.names}
+    assert len(ids) == 1 and image in ids.pop()
+    again = results(bring(image).ok("again"))
+    assert all(not item["changed"] and item["pulled"] == {} for item in again.values())
+    for node in lab.names:
+        lab.shell(node, "docker image rm %s" % image)
+
+
+def test_a_wrong_digest_is_named_on_every_node(lab, bring, pinned):
+    wrong = pinned.rpartition("@")[0] + "@sha256:" + "0" * 64
+    run = bring(wrong)
+    assert run.status != 0
+    for node, item in results(run).items():
+        assert (
+            "serve.image: the registry registry:5000 has no %s" % wrong in item["msg"] and "What to do: look the digest up" in item["msg"]
+        ), node
+    assert sorted(results(run)) == lab.names
+
+
+def test_a_registry_that_is_down_is_named_on_every_node(lab, bring, pinned):
+    folder = "/var/lib/plumbline-lab/labt"
+    assert registry.stop(folder)
+    try:
+        run = bring(pinned.rpartition("@")[0] + ":not-here")
+        assert run.status != 0 and sorted(results(run)) == lab.names
+        for item in results(run).values():
+            assert "serve.registry: the registry registry:5000 is down" in item["msg"] and "connection refused" in item["msg"]
+    finally:
+        lab.up()
+    assert lab.shell("labt1", "docker pull --quiet %s" % pinned)
+
+
+SMALL = "head -c 4M /dev/urandom > /tmp/blob && tar -C /tmp -c blob | docker import - plumbline/small:lab; rm /tmp/blob"
+
+
+def test_an_image_that_only_the_head_has_is_handed_on_and_proved_by_its_id(lab, bring):
+    image = lab.shell("labt1", SMALL).strip()
+    head = {"vllm_serve_image_pull": "never", "vllm_serve_image_source": "head"}
+    run = bring("plumbline/small:lab", **head).ok("handed on")
+    assert all(item["images"][0]["Id"] == image for item in results(run).values()) and sorted(results(run)) == lab.names
+    taken = [fact for (host, kind, _name), fact in run.facts().items() if kind == "model" and host != "labt1"]
+    assert [fact["measured"]["transferred_bytes"] > 4 << 20 for fact in taken] == [True, True], "copied and verified as the model is"
+    for node in lab.names:
+        assert lab.shell(node, "docker image inspect -f '{{.Id}}' %s" % image).strip() == image
+        assert lab.shell(node, "ls /var/lib/plumbline/images").split() == [], "the file goes away"
+    again = bring("plumbline/small:lab", **head).ok("again")
+    assert again.changed == {}, "who has it gets nothing"
+    for node in lab.names:
+        lab.shell(node, "docker image rm %s" % image)

@@ -17,8 +17,8 @@ from project import ROOT, load
 
 # Action plugins that go before a module of their name, or take the arguments of another one, have those arguments.
 AROUND_A_MODULE = {
-    "dcgm_diag", "gpu_clocks", "layout_prediction", "model_blob", "model_hub", "node_health", "pairwise_link", "preflight_node",
-    "serve_lock",
+    "container_archive", "container_image", "dcgm_diag", "gpu_clocks", "layout_prediction", "model_blob", "model_hub", "node_health",
+    "pairwise_link", "preflight_node", "serve_lock",
 }  # fmt: skip
 CONTROLLER_ACTIONS = sorted({path.stem for path in (ROOT / "plugins/action").glob("*.py")} - AROUND_A_MODULE)
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())

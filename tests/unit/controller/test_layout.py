@@ -97,6 +97,31 @@ def test_the_first_id_that_is_known_names_the_image():
     assert plan["context"]["image_id"] == DIGEST and plan["image_problems"] == []
 
 
+def with_reasons(*statuses):
+    infos = [{"images": [], "reasons": [reason("serve.image", status, "it is so")]} for status in statuses]
+    return planned(runtime="docker", image_infos=infos)
+
+
+def test_what_nodes_saw_of_the_image_is_in_the_startup_fact_by_node():
+    plan = with_reasons("healthy", "failed")
+    assert [item["seen"] for item in plan["image_reasons"]] == ["a: it is so", "b: it is so"] and plan["image_failed"] == ["b"]
+    container = {"results": [{"item": "a", "msg": "no such device"}, {"item": "b", "msg": "Cannot find image with name x"}]}
+    said = layout.prepared([container], plan)
+    assert said["problems"] == ["a: no such device"], "without its image a node has no container either"
+    assert [item["status"] for item in said["reasons"]] == ["healthy", "failed"] and not said["ready"]
+    assert layout.prepared([], with_reasons("healthy", "healthy"))["ready"]
+
+
+def test_one_image_by_digest_has_two_ids_where_engines_keep_images_in_two_ways():
+    of_config = {"images": [{"Id": "sha256:aa", "RepoDigests": ["r/x@sha256:ff"]}]}
+    of_manifest = {"images": [{"Id": "sha256:ff", "RepoDigests": ["r/x@sha256:ff"]}]}
+    another = {"images": [{"Id": "sha256:ee", "RepoDigests": ["r/x@sha256:ee"]}]}
+    assert planned(runtime="docker", image_infos=[of_config, of_manifest])["image_problems"] == []
+    assert planned(runtime="docker", image_infos=[of_manifest, of_config])["image_problems"] == []
+    (said,) = planned(runtime="docker", image_infos=[of_config, another])["image_problems"]
+    assert "a sha256:aa, b sha256:ee" in said
+
+
 def prepared(*results, problems=()):
     return layout.prepared(results, {"image_problems": list(problems)})
 

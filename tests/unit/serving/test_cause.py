@@ -118,6 +118,11 @@ def test_another_assertion_is_of_no_kind():
     assert cause.causes(text)[0].kind == ""
 
 
+def test_a_worker_killed_on_four_real_gpus_is_the_cause_and_not_what_it_cancelled():
+    best = cause.causes((CAPTURES / "h100x4/killed.server.log").read_text())
+    assert best[0].text.startswith("Worker proc VllmWorker-3 died unexpectedly") and "EngineDeadError" not in best[0].text
+
+
 def test_a_worker_that_was_killed_is_told_by_rank_and_pid():
     """vLLM names it by rank alone; the lines are those of the capture h200x2 with a worker killed by hand after them."""
     text = (

@@ -29,8 +29,10 @@ def plan(given):
         raise ValueError("layout %s: executor is %r, expected ray or mp" % (layout["name"], executor))
     hosts = list(given["hosts"][:nodes]) if len(given["hosts"]) >= nodes else []
     containers = hosts if docker else []
-    ids = [image_id(info) for info in given["image_infos"][: len(containers)]]
+    infos = given["image_infos"][: len(containers)]
+    ids = [image_id(info) for info in infos]
     image = next(filter(None, ids), "")
+    seen = image_reasons(containers, infos)
     choices, problems = chosen(hosts, given.get("node_gpus") or {}, ranks_on(layout))
     cache = "%s/%s" % (given["cache_dir"], image.split(":")[-1][:12] if image else "host")
     return {
@@ -52,7 +54,10 @@ def plan(given):
         "gpus": choices,
         "gpu_problems": problems,
         "context": {"image": given["image"], "image_id": image} if docker else {},
-        "image_problems": image_problems(given["image"], containers, ids),
+        "image_problems": image_problems(given["image"], containers, comparable(infos)),
+        "image_ids": dict(zip(containers, ids)),
+        "image_reasons": [reason for _host, reason in seen],
+        "image_failed": sorted({host for host, reason in seen if reason["status"] == "failed"}),
         "layout_dir": "%s/%s" % (given["work_dir"], layout["name"]),
     }
 
@@ -92,9 +97,28 @@ def device_requests(choice):
 
 
 def image_id(info):
-    """Return the id in what ``docker_image_info`` registered; a node without the image has none, ``""``, and its container says so."""
+    """Return the id in what ``container_image`` registered; a node without the image has none, ``""``, and a reason that says why."""
     images = (info or {}).get("images") or [{}]
     return images[0].get("Id") or ""
+
+
+def image_reasons(hosts, infos):
+    """Return ``[(host, reason)]`` of what ``container_image`` saw on each; the text names the host."""
+    found = [(host, dict(reason)) for host, info in zip(hosts, infos) for reason in (info or {}).get("reasons") or ()]
+    return [(host, dict(reason, seen="%s: %s" % (host, reason["seen"]))) for host, reason in found]
+
+
+def comparable(infos):
+    """Return the ids as they can be compared, ``""`` for none.
+
+    An engine that keeps images in containerd calls an image by its manifest's digest, others by its configuration's: one image has two
+    ids. An id of the first kind is taken for that of a node of the second kind that has the image by this very digest.
+    """
+    found = [((info or {}).get("images") or [{}])[0] for info in infos]
+    digests = [{item.rpartition("@")[2] for item in image.get("RepoDigests") or ()} for image in found]
+    ids = [image.get("Id") or "" for image in found]
+    by_digest = {digest: one for one, names in zip(ids, digests) if one not in names for digest in names}
+    return [by_digest.get(one, one) if one in names else one for one, names in zip(ids, digests)]
 
 
 def image_problems(image, hosts, ids):
@@ -141,8 +165,12 @@ def prepared(results, layout_plan):
     problems = list(layout_plan["image_problems"]) + list(layout_plan.get("gpu_problems") or ())
     ranks = ranks_of(items, layout_plan.get("hosts") or ())
     problems += shared_gpus(ranks)
-    problems += ["%s: %s" % (item.get("item", "a node"), unreachable.said(item)) for item in items if "msg" in item]
-    reasons = [reason for item in items for reason in item.get("reasons") or ()]
+    # Without its image a node has no container either; the reasons say why.
+    lost = layout_plan.get("image_failed") or ()
+    problems += [
+        "%s: %s" % (item.get("item", "a node"), unreachable.said(item)) for item in items if "msg" in item and item.get("item") not in lost
+    ]
+    reasons = list(layout_plan.get("image_reasons") or ()) + [reason for item in items for reason in item.get("reasons") or ()]
     bad = [reason for reason in reasons if reason["status"] in ("failed", "incomplete")]
     return {"ready": not problems and not bad, "problems": problems, "reasons": reasons, **({"ranks": ranks} if ranks else {})}
 

@@ -26,8 +26,10 @@ def row(device, state, samples=None):
     found.update(matrix(device, phases.get("matrix"), samples))
     found.update(memory(device, phases, samples))
     for name in ("h2d", "d2h"):
-        found[name + "_gbps"] = rate(phases.get(name + "_alone"))
-        found[name + "_together_gbps"] = rate(phases.get(name))
+        turns = transfer_rates(phases.get(name + "_alone"))
+        found[name + "_gbps"] = max(turns, default=None)
+        found[name + "_turns_gbps"] = turns
+        found[name + "_together_gbps"] = max(transfer_rates(phases.get(name)), default=None)
     found["wrong_transfers"] = _sum(phases.get(name) for name in ("h2d", "d2h", "h2d_alone", "d2h_alone"))
     return found
 
@@ -37,6 +39,11 @@ def rate(phase, times=1):
     if not phase or not phase.get("times_s"):
         return None
     return round(times * phase["size_bytes"] / statistics.median(phase["times_s"]) / 1e9, 3)
+
+
+def transfer_rates(phase):
+    """Return the rate of each turn of copying, that of its median batch: GB/s; [] without one."""
+    return [round(phase["size_bytes"] / statistics.median(times) / 1e9, 3) for times in (phase or {}).get("turns_s", []) if times]
 
 
 def matrix(device, phase, samples):

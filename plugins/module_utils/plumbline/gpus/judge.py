@@ -6,7 +6,7 @@ Where the limits are from:
   some percent, since each chip needs another voltage. So :data:`SHARES` are the least differences that count, beside the score.
 - **A lower clock is a reason, no fault.** A GPU whose product is slow, and whose product per clock is that of the others, is held down:
   by its power cap or by heat, which the driver names; the cap may by :data:`CAP_SHARE`. One that is slow at the clock of the others is
-  broken: ``failed``.
+  broken: ``failed``. Where its higher clock makes up for it, it is ``degraded``.
 - **No limit from elsewhere for a matrix rate**: under the power cap it depends on data and kernel.
 - **Reads** have the limit of the GPU's model in ``roles/sku``, which was measured. Transfers have that of the SKU's Azure NHC, which
   measures with another program: below it is ``degraded``.
@@ -70,6 +70,7 @@ def judge(rows, known=None, transfers=None):
     found = values(rows)
     for key in TITLES:
         found += rates(rows, key)
+    found += per_clock(rows)
     for row in rows:
         found += [read_limit(row, known or {})] if row["read_gbps"] else []
     return found + transfer_limits(rows, transfers or {})
@@ -170,6 +171,22 @@ def rates(rows, key):
         elif not slow:
             found.append(reason(check, "healthy", text, threshold))
         found += [slow_one(row, group, key, check, unit, threshold) for row in group if label(row) in slow]
+    return found
+
+
+def per_clock(rows):
+    """Name the device whose product is slow at its clock where a higher clock than that of the others hides it in the rate."""
+    found, share = [], SHARES["tflops_per_ghz"]
+    for group in equals.groups([row for row in rows if row["bf16_tflops"] and row["tflops_per_ghz"]], kind):
+        of = {label(row): row["tflops_per_ghz"] for row in group}
+        in_rate, apart = equals.slow({label(row): row["bf16_tflops"] for row in group}, SHARES["bf16_tflops"])
+        for row in group if apart is None else []:
+            if label(row) in in_rate or label(row) not in equals.slow(of, share)[0]:
+                continue
+            below = 100 * equals.below(of[label(row)], list(of.values()))
+            text = "%s: %.0f TFLOP/s per GHz, %.1f %% below the median of %d; its clock is higher than theirs, which hides it in its rate"
+            threshold = "none more than %g %% below the median of %d equal GPUs at its clock" % (100 * share, len(of))
+            found.append(reason("gpu_baseline.matrix", "degraded", text % (label(row), of[label(row)], below, len(of)), threshold, LOOK))
     return found
 
 

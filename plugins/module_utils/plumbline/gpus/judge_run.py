@@ -22,7 +22,7 @@ PHASES = {
     "starting": "while it started", "torch": "while it prepared the product", "waiting": "between two phases",
     "matrix": "at the matrix product", "read": "at reading",
     "copy": "at copying", "h2d": "at copies from the host", "d2h": "at copies to the host",
-    "peers": "at copies between GPUs",
+    "turn": "at its own copies from and to the host", "peers": "at copies between GPUs",
 }  # fmt: skip
 
 

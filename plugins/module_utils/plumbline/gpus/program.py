@@ -51,7 +51,7 @@ def specification(devices, seconds, sizes):
 def longest_s(devices, whole, seconds):
     """Return the seconds after which the program must be done, whatever hangs: each phase waits for no longer than its own bound."""
     together = seconds["start"] + seconds["matrix"] + 2 * seconds["memory"] + 2 * seconds["transfer"] + 5 * SLACK_S
-    turns = devices * 3 * seconds["transfer"] + 2 * SLACK_S
+    turns = devices * torch_worker.TURNS * 3 * seconds["transfer"] + 2 * SLACK_S
     peers = whole * (whole - 1) * (seconds["peer"] + 1) + seconds["start"] + SLACK_S if whole > 1 else 0
     return int(together + turns + peers)
 

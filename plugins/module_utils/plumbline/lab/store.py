@@ -94,3 +94,18 @@ def recorded(folder):
             return next(iter(json.loads("{%s}" % handle.read()).items()))
     except (OSError, ValueError, StopIteration):
         return None, None
+
+
+def write_digest(folder, digest):
+    """Write ``folder/digest``: what the image's manifest is called in the registry whose files are in ``folder/registry``."""
+    with open(os.path.join(folder, "digest"), "w", encoding="utf-8") as handle:
+        handle.write(digest + "\n")
+
+
+def digest_of(folder):
+    """Return that digest, ``""`` without one."""
+    try:
+        with open(os.path.join(folder, "digest"), encoding="utf-8") as handle:
+            return handle.read().strip()
+    except OSError:
+        return ""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible.module_utils.plumbline.controller.report.data import load
+from ansible.module_utils.plumbline.controller.report.findings.collect import findings
 from ansible.module_utils.plumbline.controller.report.findings.roofline import floor_ms, roofline_findings
-from project import ROOT
+from ansible.module_utils.plumbline.controller.report.records.collect import collect
+from project import ROOT, SCHEMAS
 from report_runs import benchmark, put, whole_run
 
 H200 = json.loads((ROOT / "tests/captures/h200/vllm-0.25.0.bench_serve.qwen2.5-7b-c1.json").read_text())
@@ -110,3 +113,11 @@ def test_answers_in_bursts_tell_nothing_of_reading(roofline):
     assert item["level"] == "no data" and "9 of 10 answers came in one burst" in item["missing"]
     measured["runs"] = [{"num_prompts": 20, "completed": 20, "failed": 0, "burst_requests": 1}]
     assert roofline(measured=dict(tpot(4.68), runs=measured["runs"]))["level"] == "estimate"
+
+
+def test_a_run_that_measured_its_gpus_takes_their_rate_and_no_other_cards():
+    """Four H100s read 3143 GB/s each, where the table has 3125 of another one."""
+    records = collect(load(str(ROOT / "docs/reference/h100x4/one_node"), str(SCHEMAS)))
+    (item,) = [item for item in findings(records) if item["id"] == "layouts.roofline.a_tp4"]
+    assert "/ 3,143 GB/s" in item["arithmetic"] and "measured in this run, the slowest of 4 GPUs" in item["arithmetic"]
+    assert item["values"]["ratio"] == pytest.approx(0.708, abs=5e-4)

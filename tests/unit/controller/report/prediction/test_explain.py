@@ -16,6 +16,7 @@ from project import ROOT, SCHEMAS
 
 PAGE = (ROOT / "docs/explain.md").read_text()
 FOUR = ROOT / "docs/reference/h200x4"
+FOUR_H100 = ROOT / "docs/reference/h100x4/one_node"
 HARDWARE = {"7B TP1": "one H200", "32B TP1": "one H200", "72B TP2": "two H200s", "72B PP2": "two H200s"}
 WITHIN = 0.10
 
@@ -96,6 +97,18 @@ def test_four_h200s_are_held_against_and_not_fitted_to():
     made = predict(token, rates(token), COSTS)
     assert abs(made.tpot_ms / measured - 1) < 0.01
     assert row("72B TP4", "four H200s", *numbers(made, measured), "not fitted", "—") in PAGE
+
+
+def test_what_was_said_before_four_h100s_served_is_on_the_page_and_not_fitted_to():
+    """Said by the run itself, from the read rate and the all-reduce that it had measured before."""
+    folder = FOUR_H100 / "facts/this_machine"
+    said = json.loads((folder / "prediction.a_tp4.json").read_text())
+    fact = json.loads((folder / "benchmark.a_tp4.json").read_text())
+    measured, told = fact["measured"]["summary"]["tpot_ms"]["median"], said["measured"]
+    assert said["started_at"] < json.loads((folder / "startup.a_tp4.json").read_text())["started_at"]
+    assert told["tpot_low_ms"] < measured < told["tpot_high_ms"] and abs(told["tpot_ms"] / measured - 1) < 0.01
+    numbers = "%.2f" % measured, "%.2f" % told["tpot_ms"], "%.2f to %.2f" % (told["tpot_low_ms"], told["tpot_high_ms"])
+    assert row("72B TP4", "four H100s", *numbers, percent(told["tpot_ms"] / measured - 1), "not fitted", "—") in PAGE
 
 
 def test_the_measured_wire_explains_tp4_over_two_nodes():

@@ -13,7 +13,7 @@ from .fabric import fabric_findings
 from .layouts import layout_findings
 from .pairs import pair_findings
 from .prediction import prediction_findings
-from .roofline import roofline_findings
+from .roofline import at_measured_rates, roofline_findings
 
 
 def findings(records):
@@ -26,6 +26,8 @@ def findings(records):
     pairs = pair_findings(records.judged, records.links)
     accusing = [item for item in pairs if item["level"] == "warning"]
     calm = [item for item in pairs if item not in accusing]
-    served = layout_findings(records.layouts) + prediction_findings(comparison(records)) + roofline_findings(records.layouts)
+    compared = comparison(records)
+    served = layout_findings(records.layouts) + prediction_findings(compared)
+    served += roofline_findings(at_measured_rates(records.layouts, compared))
     network = fabric_findings(records.collectives) + communication_findings(records.layouts, records.collectives, records.reduces)
     return accusing + served + network + calm

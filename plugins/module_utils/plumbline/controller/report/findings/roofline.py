@@ -17,6 +17,7 @@ import shlex
 from ....benchmark.judge import BURST_SHARE
 from ....serving.options import TOKEN, WEIGHTS, effective
 from ..format import digits
+from ..prediction.rates import MEASURED
 from ..records.layouts import describe
 from ..records.reading import get, num, rows
 from .layouts import finding
@@ -25,6 +26,17 @@ from .layouts import finding
 def floor_ms(read_bytes, tp, hbm_read_gbps):
     """Return the least time of a token in ms: ``read_bytes`` over ``tp`` ranks that each read ``hbm_read_gbps`` 10⁹ bytes a second."""
     return read_bytes / tp / (hbm_read_gbps * 1e9) * 1e3
+
+
+def at_measured_rates(layouts, compared):
+    """Return the layouts, each with the read rate that the run's GPU baseline measured, where it did; ``compared`` of ``compare``."""
+    told = {item["name"]: item["told"] for item in compared if item["told"]}
+    measured = {name: said for name, said in told.items() if said["read_gbps"] and (said["read_source"] or "").startswith(MEASURED)}
+    return [
+        dict(layout, hbm_read_gbps=measured[layout["name"]]["read_gbps"], hbm_read_source=measured[layout["name"]]["read_source"])
+        if layout["name"] in measured else layout
+        for layout in layouts
+    ]  # fmt: skip
 
 
 def roofline_findings(found):

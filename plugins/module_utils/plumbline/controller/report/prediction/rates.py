@@ -15,6 +15,8 @@ from . import constants
 
 # A message stands for another of up to so many times its size, either way.
 NEAR = 2.0
+# How the source of what this run has measured begins.
+MEASURED = "measured in this run"
 
 
 class Evidence(NamedTuple):
@@ -49,7 +51,7 @@ def read_rate(seen, hosts=None, known=None):
     found = [(rate, host) for rate, host in seen.gpus if hosts is None or host in hosts]
     if found:
         rate, host = min(found)
-        return rate, "measured in this run, the slowest of %d GPUs, on %s" % (len(found), host)
+        return rate, "%s, the slowest of %d GPUs, on %s" % (MEASURED, len(found), host)
     rate, source = known or (None, None)
     if num(rate) and rate > 0:
         return rate, source or "no source was noted"

@@ -1,0 +1,68 @@
+"""An image as a file from one engine to another, against a stand-in of an engine."""
+
+from __future__ import annotations
+
+import container_archive
+from engine_stand_in import ID
+from module_run import run_module
+
+ARCHIVE = b"layers " * 500_000
+
+
+def run(engine, capsys, tmp_path, state):
+    return run_module(
+        container_archive, capsys, image=ID, path=str(tmp_path / "images/image.tar"), state=state, socket=engine["socket"],
+        progress=engine["progress"],
+    )  # fmt: skip
+
+
+def written(tmp_path):
+    path = tmp_path / "images/image.tar"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(ARCHIVE)
+    return path
+
+
+def test_an_image_is_written_whole_and_once(engine, capsys, tmp_path):
+    engine.update(images={ID: engine["image"]}, archive=ARCHIVE)
+    result = run(engine, capsys, tmp_path, "exported")
+    assert result["changed"] and result["moved"]["bytes"] == len(ARCHIVE) and (tmp_path / "images/image.tar").read_bytes() == ARCHIVE
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["image.tar"]
+    assert run(engine, capsys, tmp_path, "exported")["changed"] is False
+
+
+def test_an_engine_without_the_image_writes_none(engine, capsys, tmp_path):
+    result = run(engine, capsys, tmp_path, "exported")
+    assert result["failed"] and "has no " + ID in result["msg"] and not (tmp_path / "images").exists()
+
+
+def test_an_image_is_taken_and_proved_by_its_id(engine, capsys, tmp_path):
+    written(tmp_path)
+    engine.update(lines=[{"stream": "Loaded image ID: %s\n" % ID}], after={ID: engine["image"]})
+    result = run(engine, capsys, tmp_path, "loaded")
+    assert result["changed"] and result["id"] == ID and engine["loaded"] == ARCHIVE
+    assert result["reasons"][0]["status"] == "healthy" and "from another node" in result["reasons"][0]["seen"]
+    engine["loaded"] = None
+    assert run(engine, capsys, tmp_path, "loaded")["changed"] is False and engine["loaded"] is None
+
+
+def test_another_image_than_the_heads_is_refused(engine, capsys, tmp_path):
+    written(tmp_path)
+    engine.update(lines=[{"stream": "Loaded image ID: sha256:00\n"}], after={"sha256:00": engine["image"]})
+    result = run(engine, capsys, tmp_path, "loaded")
+    assert result["failed"] and "the engine has no " + ID in result["msg"] and "registry" in result["msg"]
+
+
+def test_what_an_engine_refuses_is_named(engine, capsys, tmp_path):
+    written(tmp_path)
+    full = "Error processing tar file(exit status 1): write /blob: no space left on device"
+    for words, check in ((full, "serve.disk"), ("invalid diffID for layer 0: expected sha256:aa, got sha256:bb", "serve.image")):
+        engine["lines"] = [{"errorDetail": {"message": words}, "error": words}]
+        result = run(engine, capsys, tmp_path, "loaded")
+        assert result["failed"] and result["reasons"][0]["check"] == check and words in result["msg"]
+
+
+def test_a_file_that_is_not_there_and_an_engine_that_is_not_there_are_named(engine, capsys, tmp_path):
+    assert "image.tar" in run(engine, capsys, tmp_path, "loaded")["msg"]
+    engine["socket"] = str(tmp_path / "none")
+    assert run(engine, capsys, tmp_path, "exported")["reasons"][0]["check"] == "serve.engine"
