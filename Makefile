@@ -5,25 +5,25 @@ BUILDER ?= $(CURDIR)/build/builder
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),1,0)
 
-.PHONY: help run test setup azure lab lab-down lint unit integration node-tests bench collection sanity image-context docs clean
+.PHONY: help run test setup azure lab lab-down lint unit integration node-tests bench collection sanity image-context image-check docs clean
 
 help:
 	@echo "make run          set up, bring up the three-node lab, run site.yml, write results/<run id>/report.html"
-	@echo "make test         set up, lint, unit tests with cases and fuzz, integration tests in a lab of their own"
+	@echo "make test         set up, lint, ansible-test on the collection, unit tests with cases and fuzz, integration tests in a lab of their own"
 	@echo "make lab          bring the lab up only          make lab-down    take it down, leave nothing behind"
 	@echo "make node-tests   testinfra assertions on the lab's nodes"
 	@echo "make bench        the report of 1,000 synthetic nodes; validate against parallel-ssh on the lab, or on INVENTORY=...; FAULTS=1: three bad nodes;"
 	@echo "                  SYNC=<nodes>: the model to so many, by method  (docs/performance.md)"
 	@echo "make azure        the Azure SDK for inventory/azure, into the same environment  (docs/azure.md)"
 	@echo "make collection   build plumbline.cluster into build/collection; make sanity: ansible-test on it  (docs/collection.md)"
-	@echo "make image-context  what ansible-builder builds an execution environment from, in build/image"
+	@echo "make image-context  what ansible-builder builds an execution environment from, in build/image; make image-check: the same set, tried in an empty environment"
 	@echo "make docs         the documentation's site, with a page for each module and role, in build/site"
 	@echo "make lint | unit | integration                   parts of make test"
 
 run: lab
 	ansible-playbook site.yml
 
-test: lint unit integration
+test: lint sanity unit integration
 
 setup: $(VENV)/.ready
 
@@ -72,6 +72,9 @@ sanity: collection
 image-context: collection
 	$(BUILDER)/bin/ansible-builder --version > /dev/null 2>&1 || { python -m venv $(BUILDER) && $(BUILDER)/bin/pip install --quiet ansible-builder==3.2.0; }
 	$(BUILDER)/bin/ansible-builder create --file execution-environment.yml --context build/image
+
+image-check: image-context
+	python tools/image/check.py build/image-check
 
 docs: setup
 	python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'

@@ -51,7 +51,7 @@ gpus:
   type: list
   elements: dict
   returned: always
-problems: {description: What could not be read\, as sentences., type: list, elements: str, returned: always}
+problems: {description: "What could not be read, as sentences.", type: list, elements: str, returned: always}
 """
 
 from ansible.module_utils.basic import AnsibleModule

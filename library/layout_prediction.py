@@ -21,19 +21,19 @@ options:
   model: {description: Folder of the model on the node., type: path, required: true}
   max_model_len: {description: Context length in tokens., type: int, default: 2048}
   dtype: {description: Data type of the weights., type: str, default: auto}
-  extra_args: {description: More arguments for C(vllm serve)\, before those of the layout., type: list, elements: str, default: []}
-  env: {description: Environment of the server\, for C(VLLM_PP_LAYER_PARTITION)., type: dict, default: {}}
+  extra_args: {description: "More arguments for C(vllm serve), before those of the layout.", type: list, elements: str, default: []}
+  env: {description: "Environment of the server, for C(VLLM_PP_LAYER_PARTITION).", type: dict, default: {}}
   gpus: {description: "GPUs that it may use, as the variable C(plumbline_gpus) has them; empty for all.", type: raw, default: []}
   hosts: {description: "Inventory names of the nodes that may serve, the head first.", type: list, elements: str, default: []}
   concurrency: {description: Requests at a time of the benchmark., type: int, default: 1}
   input_len: {description: Tokens of a prompt., type: int, default: 57}
   output_len: {description: Tokens of an answer., type: int, default: 512}
   hbm_read_gbps:
-    description: Rate in 10⁹ bytes/s at which one GPU reads its memory; V(0) takes what was measured\, or what is known of its name.
+    description: Rate in 10⁹ bytes/s at which one GPU reads its memory; V(0) takes what was measured, or what is known of its name.
     type: float
     default: 0
   hbm_read_known: {description: "Known rates by GPU, C({name: {hbm_read_gbps, source}}).", type: dict, default: {}}
-  nvidia_smi: {description: Path of nvidia-smi; without it\, wherever PATH has it., type: path}
+  nvidia_smi: {description: "Path of nvidia-smi; without it, wherever PATH has it.", type: path}
 author: [Plumbline]
 """
 

@@ -45,6 +45,7 @@ attributes:
   check_mode:
     support: full
     description: Lists the container, and says what would be brought.
+author: [Plumbline]
 """
 
 EXAMPLES = r"""

@@ -63,6 +63,7 @@ attributes:
   check_mode:
     support: full
     description: Asks the hub, and says what would be downloaded.
+author: [Plumbline]
 """
 
 EXAMPLES = r"""

@@ -46,7 +46,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-lines: {description: What was done\, a sentence for each instance., type: list, elements: str, returned: always}
+lines: {description: "What was done, a sentence for each instance.", type: list, elements: str, returned: always}
 """
 
 import os

@@ -74,10 +74,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-request: {description: What is sent\, without serial numbers., type: dict, returned: success}
+request: {description: "What is sent, without serial numbers.", type: dict, returned: success}
 impact: {description: The impact's path in Azure., type: str, returned: success}
-sent: {description: Whether it was sent\, now., type: bool, returned: success}
-insights: {description: What Azure said of it\, the last one at the end., type: list, elements: dict, returned: when confirmed}
+sent: {description: "Whether it was sent, now.", type: bool, returned: success}
+insights: {description: "What Azure said of it, the last one at the end.", type: list, elements: dict, returned: when confirmed}
 """
 
 import json

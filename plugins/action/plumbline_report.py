@@ -50,7 +50,7 @@ options:
   results_dir:
     description: The folder with the other runs. The folder around O(run_dir), if it is not given.
     type: path
-requirements: [jinja2, jsonschema, matplotlib]
+requirements: ["matplotlib, for plots", "jsonschema, for the place where a fact breaks its schema"]
 attributes:
   check_mode:
     support: full
@@ -112,7 +112,7 @@ report_md:
 import os
 
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.plumbline.controller import place, run_folder
+from ansible.module_utils.plumbline.controller import run_folder
 from ansible.module_utils.plumbline.controller.action import ControllerAction
 from ansible.module_utils.plumbline.controller.report.data import SCHEMA_DIR, load
 from ansible.module_utils.plumbline.controller.report.exports.files import expect_folder, export_paths, exports
@@ -139,12 +139,10 @@ class ActionModule(ControllerAction):
         run_dir = os.path.abspath(arguments["run_dir"])
         if not os.path.isdir(run_dir):
             raise ValueError("run_dir %s is no folder. Expected results/<run id> of an earlier run: see `ls results`." % run_dir)
-        try:
-            # Here, since a controller without them must still be told what to do.
-            from ansible.module_utils.plumbline.controller.report.compare import compared, fleet
-            from ansible.module_utils.plumbline.controller.report.render import build_of, differing, stale, write
-        except ImportError as error:
-            raise ValueError("the controller's Python lacks %s: `%s` installs it" % (error.name, place.SETUP)) from error
+        # Here, since drawing takes a moment to import, which only this task needs to wait for.
+        from ansible.module_utils.plumbline.controller.report.compare import compared, fleet
+        from ansible.module_utils.plumbline.controller.report.render import build_of, differing, stale, write
+
         wanted = export_paths(arguments)
         lost = run_folder.not_kept() if os.path.abspath(os.environ.get("PLUMBLINE_RUN_DIR", "")) == run_dir else []
         against = compared.Against(

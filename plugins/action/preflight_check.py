@@ -15,7 +15,7 @@ description:
     (C(vllm_serve_layouts), C(vllm_serve_runtime), C(vllm_serve_image), C(vllm_serve_image_pull)). A name that looks as if a role should
     read it and that none reads is told with the nearest one, and a variable that nothing reads any more with its successor.
   - C(tags) are those of the command line.
-  - C(controller) is the Python that this runs in.
+  - C(controller) is the Python that this runs in. What the report can do without is a warning.
 options:
   checks:
     description: What to check.
@@ -28,7 +28,7 @@ options:
     type: int
     default: 0
   packages:
-    description: Python packages that the controller must have, beside C(preflight_packages) of the nodes.
+    description: Python packages without which the run does not start, beside C(preflight_packages) of the nodes.
     type: list
     elements: str
     default: []
@@ -42,7 +42,7 @@ EXAMPLES = r"""
 - name: Check before anything is touched
   preflight_check:
     expected_nodes: 2
-    packages: [matplotlib, jsonschema]
+    packages: [matplotlib]
   run_once: true
 
 - name: Check the variables alone
@@ -71,7 +71,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook import Playbook
 
 try:
-    from ansible.module_utils.plumbline.controller import place, preflight, tags
+    from ansible.module_utils.plumbline.controller import lacking, place, preflight, tags
     from ansible.module_utils.plumbline.controller.action import ControllerAction
     from ansible.module_utils.plumbline.controller.variables import Variables
 except ImportError as error:
@@ -105,7 +105,7 @@ class ActionModule(ControllerAction):
         names = task_vars["groups"].get("nodes") or []
         hosts = self._variables(names, task_vars)
         values = Variables(self._templar, self._loader or DataLoader(), names, hosts)
-        found = []
+        found, result = [], {"changed": False, "nodes": len(names)}
         if "inventory" in arguments["checks"]:
             expected = arguments["expected_nodes"] or values.number("preflight_expected_nodes")
             nodes = preflight.nodes_of(names, task_vars["hostvars"])
@@ -120,7 +120,10 @@ class ActionModule(ControllerAction):
             found += preflight.package_problems(packages, sys.executable)
         if "variables" in arguments["checks"]:
             found += preflight.removed_variables({name for variables in hosts.values() for name in variables})
-        result = {"changed": False, "problems": found, "nodes": len(names)}
+            asked, skipped = ([str(tag) for tag in context.CLIARGS.get(key) or ()] for key in ("tags", "skip_tags"))
+            found += preflight.container_problems(values.text("vllm_serve_runtime"), asked, skipped)
+            result["warnings"] = ["%s: %s." % line for line in lacking.lines()]
+        result["problems"] = found
         if found:
             count = "1 problem" if len(found) == 1 else "%d problems" % len(found)
             result.update(failed=True, msg="%s before anything was touched:\n- %s" % (count, "\n- ".join(found)))

@@ -55,18 +55,11 @@ if not _INSTALLED and _MODULE_UTILS not in ansible.module_utils.__path__:
 
 from ansible.module_utils.plumbline.controller import place, run_folder, unreachable
 from ansible.module_utils.plumbline.controller.preload import preload
+from ansible.module_utils.plumbline.controller.report.data import Schemas, SchemasMissing, entry
+from ansible.module_utils.plumbline.controller.report.records.entries import entry_reasons, entry_status
 from ansible.module_utils.plumbline.controller.tally import Tally
 from ansible.module_utils.plumbline.core.fact import headline, kind_of
 from ansible.module_utils.plumbline.core.scrub import scrub_text
-
-try:
-    from ansible.module_utils.plumbline.controller.report.data import Schemas, SchemasMissing, entry  # noqa: E402
-    from ansible.module_utils.plumbline.controller.report.records.entries import entry_reasons, entry_status  # noqa: E402
-except ImportError as error:
-    # Facts are kept all the same, and preflight says what the controller lacks.
-    UNCHECKED = "facts are not checked against their schemas: the controller's Python lacks %s (%s)" % (error.name, place.SETUP)
-else:
-    UNCHECKED = None
 
 # Stdout callbacks that print lines for people: ours may stand among them.
 TEXTS = (
@@ -283,14 +276,10 @@ class CallbackModule(CallbackBase):
         raise SystemExit(1)
 
     def _learn_schemas(self):
-        problem = UNCHECKED
-        if not problem:
-            try:
-                self._schemas = Schemas()
-            except SchemasMissing as error:
-                problem = "facts are not checked against their schemas: %s" % error
-        if problem:
-            self._display.warning(problem)
+        try:
+            self._schemas = Schemas()
+        except SchemasMissing as error:
+            self._display.warning("facts are not checked against their schemas: %s" % error)
 
     def v2_playbook_on_play_start(self, play):
         self._end_phase()

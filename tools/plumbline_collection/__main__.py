@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import changelog
 from .build import build, image_needs
 from .edits import Unsafe
 from .project import NAME, NAMESPACE, Project
@@ -16,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def main(out):
     """Build, and say where the artefact is."""
     try:
-        folder = build(ROOT, out)
+        project, folder = Project(ROOT), build(ROOT, out)
+        changelog.write(folder, (ROOT / changelog.SOURCE).read_text(encoding="utf-8"), project.version, changelog.date_of(ROOT))
     except Unsafe as error:
         sys.exit("the collection cannot be built: %s" % error)
-    project = Project(ROOT)
     for name, text in image_needs(project).items():
         (out / name).write_text(text, encoding="utf-8")
     command = ["ansible-galaxy", "collection", "build", str(folder), "--output-path", str(out), "--force"]

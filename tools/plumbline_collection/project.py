@@ -22,6 +22,7 @@ class Project:
         self.modules = sorted(path.stem for path in (root / "library").glob("*.py"))
         self.actions = sorted({*self.modules, *(path.stem for path in (root / "plugins" / "action").glob("*.py"))})
         self.roles = sorted(path.name for path in (root / "roles").iterdir() if path.is_dir())
+        self.playbooks = sorted(path.stem for path in (root / "playbooks").glob("*.yml"))
         self.filters = sorted(name for path in (root / "plugins" / "filter").glob("*.py") for name in filters_of(path.read_text()))
         self.inventories = sorted(path.stem for path in (root / "plugins" / "inventory").glob("*.py"))
 

@@ -32,7 +32,7 @@ def rewritten(source, project, path="?"):
         elif isinstance(node, ast.keyword) and node.arg == "module_name" and _text(node.value) in project.modules:
             edits.append((*_span(node.value, source, starts), '"%s.%s"' % (COLLECTION, node.value.value)))
     edits += _examples(tree, source, starts, project)
-    changed = documented(apply(source, edits), project)
+    changed = told(documented(apply(source, edits), project), project)
     left = [
         node.module for node in ast.walk(ast.parse(changed)) if isinstance(node, ast.ImportFrom) and not node.level and _ours(node.module)
     ]
@@ -51,6 +51,13 @@ def documented(source, project):
         source,
         flags=re.M,
     )
+
+
+def told(source, project):
+    """Return a source whose sentences name the collection's playbooks. A path in quotes of its own is none of a sentence, and stays."""
+    source = re.sub(r"(?<=[ `])playbooks/(%s)\.yml" % "|".join(project.playbooks), COLLECTION + r".\1", source)
+    source = re.sub(r"(?<=[ `])site\.yml\b", COLLECTION + ".site", source)
+    return source.replace("run `make azure`", "run `pip install -r requirements-azure.txt`")
 
 
 def _ours(name):

@@ -35,11 +35,18 @@ def built(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def installed(built, tmp_path_factory):
+def artefact(built, tmp_path_factory):
+    """Return the artefact, as ``ansible-galaxy collection build`` makes it."""
+    out = tmp_path_factory.mktemp("artefact")
+    done = Installed(out).run(out, "ansible-galaxy", "collection", "build", str(built), "--output-path", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(out.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="session")
+def installed(artefact, tmp_path_factory):
     """Return the artefact as ``ansible-galaxy collection install`` installs it into an empty folder."""
-    out, root = tmp_path_factory.mktemp("artefact"), tmp_path_factory.mktemp("installed")
-    for arguments in (["build", str(built), "--output-path", str(out)], ["install", None, "-p", str(root)]):
-        arguments = [item or str(next(out.glob("*.tar.gz"))) for item in arguments]
-        done = Installed(root).run(out, "ansible-galaxy", "collection", *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return Installed(root)
+    made = Installed(tmp_path_factory.mktemp("installed"))
+    done = made.run(made.root, "ansible-galaxy", "collection", "install", str(artefact), "-p", str(made.root))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made

@@ -6,6 +6,7 @@ import ast
 import configparser
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -49,6 +50,14 @@ def test_no_short_name_of_a_filter_module_or_role_is_left(built):
         assert not role.search(text), path
         full += text.count("plumbline.cluster.")
     assert full > 60
+
+
+def test_no_sentence_sends_to_the_projects_playbooks_or_make(built):
+    for path, text in texts(built / "plugins", ".py").items():
+        assert max(map(len, text.splitlines()), default=0) <= 160, "%s: too long for ansible-test" % path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value and path.name != "place.py":
+                assert not re.search(r"[ `](site\.yml|playbooks/\w+\.yml|make azure`)", node.value), (path, node.value)
 
 
 def test_everything_of_the_project_is_there(built):
@@ -128,3 +137,18 @@ def test_ansible_doc_lists_all_of_a_kind(kind, installed, tmp_path):
     }
     assert set(listed) == {"plumbline.cluster." + name for name in wanted[kind]}
     assert all(text and text != "UNDOCUMENTED" for text in listed.values()), listed
+
+
+def test_what_other_collections_have_is_asked_for_only_where_it_is_needed():
+    """Ansible resolves the names of a file's modules when it reads the file, whether or not their tasks run."""
+    foreign = re.compile(r"^ *(?:- )?(?!ansible\.builtin\.)(\w+\.\w+\.\w+):", re.M)
+    paths = [path for folder in ("roles", "playbooks") for path in sorted((ROOT / folder).rglob("*.yml")) if "meta" not in path.parts]
+    needing = [path for path in paths if foreign.search(path.read_text()) and "awx" not in str(path)]
+    assert ROOT / "roles/vllm_serve/tasks/container.yml" in needing
+    for path in needing:
+        included = []
+        for text in map(Path.read_text, paths):
+            for task in re.split(r"\n\n|^ *- name: ", text, flags=re.M):
+                if re.search(r"(?:_tasks: |file: |tasks_from: )%s(?:\.yml)?$" % path.stem, task, re.M):
+                    included.append(task)
+        assert included and all("ansible.builtin.include_" in task and "== 'docker'" in task for task in included), (path, included)

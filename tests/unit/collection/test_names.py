@@ -49,6 +49,12 @@ def test_the_module_that_an_action_runs_gets_its_full_name():
     assert python.rewritten(source, PROJECT) == source.replace('module_name="node', 'module_name="plumbline.cluster.node')
 
 
+def test_sentences_name_the_collections_playbooks_and_paths_stay():
+    source = 'x = "playbooks/reset.yml"\ny = "run `ansible-playbook site.yml --tags model`, or playbooks/reset.yml; playbooks/other.yml"\n'
+    wanted = source.replace("book site.yml", "book plumbline.cluster.site").replace("or playbooks/reset.yml", "or plumbline.cluster.reset")
+    assert python.rewritten(source, PROJECT) == wanted
+
+
 def test_examples_and_documentation_get_full_names():
     source = 'DOCUMENTATION = r"""\nauthor: [Plumbline]\ndescription: see M(ssh_key), M(other)\n"""\n'
     source += 'EXAMPLES = r"""\n- name: Judge\n  node_health:\n"""\n'

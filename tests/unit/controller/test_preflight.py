@@ -117,6 +117,25 @@ def test_packages():
     assert "lacks no_such_package, no.such.package" in found[0] and "/venv/bin/python3 -m pip install" in found[0]
 
 
+@pytest.mark.parametrize(
+    ("runtime", "asked", "skipped", "lacking"),
+    [
+        ("docker", [], [], True),
+        ("docker", ["all"], [], True),
+        ("docker", ["validate", "serve"], [], True),
+        ("docker", ["validate"], [], False),
+        ("docker", [], ["serve"], False),
+        ("host", [], [], False),
+        ("", [], [], False),
+    ],
+)
+def test_containers_need_their_collection_where_the_run_serves(runtime, asked, skipped, lacking, monkeypatch):
+    assert preflight.container_problems(runtime, asked, skipped) == []  # the project's environment brings it
+    monkeypatch.setattr(preflight, "lacks", lambda name: name == "ansible_collections.community.docker")
+    found = preflight.container_problems(runtime, asked, skipped)
+    assert len(found) == lacking and all("ansible-galaxy collection install -r" in text for text in found)
+
+
 def given(nodes, **variables):
     """Return task variables as Ansible has them on localhost; ``variables`` are the nodes'."""
     hostvars = {node["name"]: {"ansible_host": node["address"], **variables} for node in nodes}

@@ -61,6 +61,7 @@ def test_two_good_gpus_are_measured_at_once_and_pass(world):
     first, second = fact["measured"]["gpus"]
     assert [first["index"], second["index"]] == [0, 1] and first["uuid"].startswith("GPU-0000") and first["model"] == "NVIDIA H200"
     assert first["read_gbps"] == 4310 and first["copy_gbps"] == 4000 and first["bf16_tflops"] == 700 and first["h2d_gbps"] == 55
+    assert first["h2d_turns_gbps"] == [55, 55, 55] and first["d2h_turns_gbps"] == [54, 54, 54]
     assert fact["measured"]["peer_gbps"] == [[None, 380.0], [380.0, None]] and fact["measured"]["cpu"] is None
     assert checks(fact)["gpu_baseline.read.baseline"] == checks(fact)["gpu_baseline.hash"] == "healthy"
     assert fact["context"]["torch_version"] == "2.11.0" and set(fact["context"]["clocks"]["gpus"]) == {"0001:00:00.0", "0002:00:00.0"}

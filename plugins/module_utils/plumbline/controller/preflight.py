@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
+import os
 import re
 
 from ..serving.command import LAYOUT_KEYS
-from .place import SETUP
+from .lacking import lacks
+from .place import ROOT, SETUP
 
 EXECUTORS = ("ray", "mp")
+SERVING_TAGS = {"all", "serve", "vllm_serve", "benchmark", "serve_benchmark"}
 RUNTIMES = ("host", "docker")
 DIGEST = re.compile(r"(?:^|@)sha256:[0-9a-f]{64}$")
 REQUIRED_KEYS = ("name", "tp", "pp", "nodes", "executor")
@@ -182,19 +184,23 @@ def image_problems(runtime, image, pull):
 
 def package_problems(packages, python):
     """Check that the controller's Python (its path in ``python``) can import ``packages``; nothing is imported."""
-    missing = []
-    for name in packages:
-        try:
-            present = importlib.util.find_spec(name) is not None
-        except (ImportError, ValueError):
-            present = False
-        if not present:
-            missing.append(name)
+    missing = [name for name in packages if lacks(name)]
     if not missing:
         return []
     return [
         "the controller's Python (%s) lacks %s: run '%s', or %s -m pip install %s"
         % (python, ", ".join(missing), SETUP, python, " ".join(missing))
+    ]
+
+
+def container_problems(runtime, asked, skipped):
+    """Check that what makes the containers is there, where this run serves in some: tags ``asked`` for and ``skipped``."""
+    serves = SERVING_TAGS & set(asked or ["all"]) and not SERVING_TAGS & set(skipped)
+    if runtime != "docker" or not serves or not lacks("ansible_collections.community.docker"):
+        return []
+    return [
+        "vllm_serve_runtime is docker, and the collection community.docker, which makes the containers, is not installed:"
+        " run 'ansible-galaxy collection install -r %s'" % os.path.join(ROOT, "requirements.yml")
     ]
 
 

@@ -50,6 +50,11 @@ class Variables:
         value = self._first(name)
         return [str(item) for item in value] if isinstance(value, list) else []
 
+    def text(self, name):
+        """Return what the first node was given as ``name``, a text; empty where it was not."""
+        value = self._first(name)
+        return value if isinstance(value, str) else ""
+
     def _first(self, name):
         return next((self._known(host, [name]).get(name) for host in self._nodes[:1]), None)
 

@@ -51,7 +51,7 @@ def peers_came_through(state, conductor, count):
 def _ended(name, state, status, hung):
     """Say how a device's process ended, and what to do."""
     where = PHASES.get(
-        str(state.get("stage")).split(".")[0], "at %s" % state.get("stage") if state.get("stage") else "before it said anything"
+        str(state.get("stage")).partition(".")[0], "at %s" % state.get("stage") if state.get("stage") else "before it said anything"
     )
     threshold, check = "each device comes through every phase", "gpu_baseline.run"
     said = state.get("error") or _last_line(state.get("log"))

@@ -337,8 +337,13 @@ class Transfer:
 
     def measure(self, name, seconds, state, direction=None):
         """Measure one direction once more; what arrived back at the host is compared with what left it."""
-        up = lambda: self.there.copy_(self.host, non_blocking=True)  # noqa: E731
-        down = lambda: self.back.copy_(self.there, non_blocking=True)  # noqa: E731
+
+        def up():
+            self.there.copy_(self.host, non_blocking=True)
+
+        def down():
+            self.back.copy_(self.there, non_blocking=True)
+
         began, times = time.monotonic(), list(batches(self.device, up if (direction or name) == "h2d" else down, seconds))
         ended = time.monotonic()
         down()
@@ -524,7 +529,10 @@ class Conductor:
     def end(self, names, before, patience_s):
         """Wait for processes to end; kill those that do not."""
         deadline = time.monotonic() + patience_s
-        left = lambda: [name for name in names if self.children[name].poll() is None]  # noqa: E731
+
+        def left():
+            return [name for name in names if self.children[name].poll() is None]
+
         while left() and time.monotonic() < deadline:
             time.sleep(POLL_S)
         for name in left():

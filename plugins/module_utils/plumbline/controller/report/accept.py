@@ -1,8 +1,8 @@
-"""Says fast that a fact fits its schema. Standard library only.
+"""Says whether a fact fits its schema. Standard library only.
 
 jsonschema takes milliseconds for each fact, which is many seconds for a thousand nodes. Here a schema becomes functions once. They say
-only *yes*: a fact that they do not accept, for whatever reason, is left to jsonschema, which finds the words. A keyword that is not known
-here accepts nothing, so that nothing passes that jsonschema would refuse.
+yes and no as jsonschema does, and not why: the words for a no are jsonschema's, where the controller has it. A schema with a keyword
+that is not known here accepts nothing, so that nothing passes that jsonschema would refuse.
 """
 
 from __future__ import annotations
@@ -32,9 +32,27 @@ TYPES = {
 }
 
 
+class _Unknown(Exception):
+    """A schema has something that no rule is there for."""
+
+
 def accepts(schema, find):
     """Return a function that says whether it accepts a value; ``find`` returns the schema that a ``$ref`` names, or None."""
-    return _Compiler(find).compiled(schema, schema)
+    try:
+        return _Compiler(find).compiled(schema, schema)
+    except _Unknown:
+        return lambda _value: False
+
+
+def _same(one, other):
+    """Return whether two values are equal in JSON, where true is no 1 and 1 is 1.0."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    return one == other
 
 
 class _Compiler:
@@ -57,9 +75,11 @@ class _Compiler:
 
     def _keyword(self, name, given, schema, root):
         maker = getattr(self, "_" + name.lstrip("$"), None)
-        return maker(given, schema, root) if maker else lambda _value: False
+        if not maker:
+            raise _Unknown(name)
+        return maker(given, schema, root)
 
-    def _all(self, schemas, root):
+    def _tests(self, schemas, root):
         return [self.compiled(item, root) for item in schemas]
 
     def _ref(self, given, _schema, root):
@@ -67,16 +87,16 @@ class _Compiler:
         target = root = self._find(document) if document else root
         for part in path.split("/")[1:]:
             target = target.get(part) if isinstance(target, dict) else None
-        return self.compiled(target, root) if isinstance(target, (dict, bool)) else lambda _value: False
+        if not isinstance(target, (dict, bool)):
+            raise _Unknown(given)
+        return self.compiled(target, root)
 
     def _type(self, given, _schema, _root):
         wanted = [TYPES[name] for name in ([given] if isinstance(given, str) else given)]
         return wanted[0] if len(wanted) == 1 else lambda value: any(test(value) for test in wanted)
 
     def _enum(self, given, _schema, _root):
-        # True is no 1 in JSON, and 1 is 1.0: what is equal but of another type is compared by jsonschema.
-        known = [item for item in given if isinstance(item, (str, bool, int)) or item is None]
-        return lambda value: any(type(value) is type(item) and value == item for item in known)
+        return lambda value: any(_same(value, item) for item in given)
 
     def _const(self, given, schema, root):
         return self._enum([given], schema, root)
@@ -131,30 +151,17 @@ class _Compiler:
         return lambda value: not isinstance(value, dict) or all(map(test, value))
 
     def _allOf(self, given, _schema, root):
-        tests = self._all(given, root)
+        tests = self._tests(given, root)
         return lambda value: all(test(value) for test in tests)
 
     def _anyOf(self, given, _schema, root):
-        tests = self._all(given, root)
+        tests = self._tests(given, root)
         return lambda value: any(test(value) for test in tests)
 
-    def _if(self, given, schema, root):
-        """``if`` may be refused here and hold all the same: so both branches have to accept then, unless nothing hangs on it."""
-        test, then, otherwise = (self.compiled(part, root) for part in (given, schema.get("then", True), schema.get("else", True)))
-        if not self._exact(given):
-            return lambda value: then(value) and otherwise(value)
-        return lambda value: then(value) if test(value) else otherwise(value)
+    def _oneOf(self, given, _schema, root):
+        tests = self._tests(given, root)
+        return lambda value: sum(test(value) for test in tests) == 1
 
-    def _exact(self, schema):
-        """Return whether the function of a schema says no only where jsonschema does: simple tests of texts by name."""
-        if isinstance(schema, bool):
-            return True
-        for name, given in schema.items():
-            if name == "properties" and all(self._exact(item) for item in given.values()):
-                continue
-            if name in ("enum", "const") and all(isinstance(item, str) for item in ([given] if name == "const" else given)):
-                continue
-            if name in ("required", "type"):
-                continue
-            return False
-        return True
+    def _if(self, given, schema, root):
+        test, then, otherwise = self._tests((given, schema.get("then", True), schema.get("else", True)), root)
+        return lambda value: then(value) if test(value) else otherwise(value)

@@ -1,4 +1,4 @@
-"""Reads a run folder and checks every fact against docs/schema. Controller only: needs jsonschema.
+"""Reads a run folder and checks every fact against docs/schema. Controller only: jsonschema finds the words, where it is there.
 
 Nothing is dropped: a file that cannot be read or does not fit its schema stays in the data with
 its ``problems``, and counts as ``incomplete``. The callback checks a fact in the same way when it comes.
@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 
-import jsonschema
-import referencing
-
 from ...core.fact import KINDS, finite
-from ..place import SCHEMA_DIR
+from ..lacking import lacks
+from ..place import SCHEMA_DIR, SETUP
 from .accept import accepts
 
 RUN_DEFAULTS = {
@@ -157,29 +155,39 @@ class Schemas:
                 self._by_name[name] = value
         if "fact.schema.json" not in self._by_name:
             raise SchemasMissing("%s has no fact.schema.json: expected the project's docs/schema" % schema_dir)
-        self._registry = referencing.Registry(retrieve=self._retrieve)
         self._validators = {}
         self._accepting = {}
 
     def _named(self, uri):
         return next((item for name, item in self._by_name.items() if uri.rpartition("/")[2] == name or uri == item.get("$id")), None)
 
-    def _retrieve(self, uri):
-        schema = self._named(uri)
-        if schema is None:
-            raise referencing.exceptions.NoSuchResource(uri)
-        return referencing.Resource.from_contents(schema, default_specification=referencing.jsonschema.DRAFT202012)
-
     def _accepts(self, name, fact):
-        """Return whether a fact surely fits a schema; False says nothing."""
+        """Return whether a fact fits a schema."""
         if name not in self._accepting:
             self._accepting[name] = accepts(self._by_name[name], self._named)
         return self._accepting[name](fact)
 
     def _validator(self, name):
         if name not in self._validators:
-            self._validators[name] = jsonschema.Draft202012Validator(self._by_name[name], registry=self._registry)
+            import jsonschema
+            import referencing
+
+            def retrieve(uri):
+                if self._named(uri) is None:
+                    raise referencing.exceptions.NoSuchResource(uri)
+                return referencing.Resource.from_contents(self._named(uri), referencing.jsonschema.DRAFT202012)
+
+            registry = referencing.Registry(retrieve=retrieve)
+            self._validators[name] = jsonschema.Draft202012Validator(self._by_name[name], registry=registry)
         return self._validators[name]
+
+    def _broken(self, name, fact):
+        """Return where a fact breaks a schema that does not accept it, as sentences; without jsonschema, that it does."""
+        if lacks("jsonschema"):
+            return ["does not fit docs/schema/%s; to see where: `%s` installs jsonschema" % (name, SETUP)]
+        errors = sorted(self._validator(name).iter_errors(fact), key=lambda error: (error.json_path, error.message))
+        found = ["%s: %s" % (error.json_path, _short(error.message)) for error in errors[:5]]
+        return found + (["and %d more problems against %s" % (len(errors) - 5, name)] if len(errors) > 5 else [])
 
     def problems(self, kind, fact):
         """Return what is wrong with a fact as sentences (at most five for each schema)."""
@@ -190,13 +198,8 @@ class Schemas:
         for name in names:
             if name not in self._by_name:
                 found.append("docs/schema/%s is missing: this kind of fact cannot be checked" % name)
-                continue
-            if self._accepts(name, fact):
-                continue
-            errors = sorted(self._validator(name).iter_errors(fact), key=lambda error: (error.json_path, error.message))
-            found.extend("%s: %s" % (error.json_path, _short(error.message)) for error in errors[:5])
-            if len(errors) > 5:
-                found.append("and %d more problems against %s" % (len(errors) - 5, name))
+            elif not self._accepts(name, fact):
+                found.extend(self._broken(name, fact))
         declared = fact.get("schema") if isinstance(fact, dict) else None
         if declared != "plumbline.%s/1" % kind:
             found.append("$.schema: %s in a file named %s.*" % (_short(repr(declared)), kind))

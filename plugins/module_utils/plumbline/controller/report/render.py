@@ -15,6 +15,7 @@ import tempfile
 import jinja2
 from markupsafe import Markup
 
+from ..lacking import lines as lacking
 from .compare.compared import NOTHING, OFF
 from .data import load
 from .findings.collect import findings
@@ -51,6 +52,7 @@ def build_of(data, template_dir, against=None):
             plot["inline"] = Markup(inline(plot["svg"], plot["name"]))
     content = view(records, found, claims, comparison)
     content["plots"] = plots
+    content["run"] = [*content["run"], *lacking()]
     for name in ("report.md", "report.html"):
         environment = _environment(template_dir, name.endswith(".html"))
         made = environment.get_template(name + ".j2").render(content)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ansible.module_utils.plumbline.controller.report.plots.draw import colours
 from ansible.module_utils.plumbline.controller.report.plots.latency import latency
+from ansible.module_utils.plumbline.controller.report.plots.listed import colours
 from ansible.module_utils.plumbline.controller.report.plots.throughput import throughput
 from matplotlib.colors import to_hex
 from report_runs import benchmark, put, whole_run

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.plumbline.controller.report.plots.draw import colours, draw
+from ansible.module_utils.plumbline.controller.report.plots.draw import draw
+from ansible.module_utils.plumbline.controller.report.plots.listed import colours
 from ansible.module_utils.plumbline.controller.report.plots.style import PAPER
 from ansible.module_utils.plumbline.controller.report.plots.sweep import throughput_latency
 from report_runs import PLOTS, benchmark, put, whole_run, with_sweep

@@ -20,7 +20,7 @@ def courses(this, earlier):
     for item in this.measured:
         if item.scope == LAYOUT and item.metric not in SHOWN_OF_LAYOUTS:
             continue
-        points = [(run, one) for run, one in equal(item, earlier)[-LOOKED_BACK:]] + [(this, item)]
+        points = [*equal(item, earlier)[-LOOKED_BACK:], (this, item)]
         if len(points) < LEAST_POINTS:
             continue
         name, unit, _higher = title(item)

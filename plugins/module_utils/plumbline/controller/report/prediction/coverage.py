@@ -58,7 +58,7 @@ def _machine(asked):
 
 
 def _served(asked):
-    found = ["not known: %s" % words for key, words in NEEDED if not (whole(asked.get(key)) or 0) > 0]
+    found = ["not known: %s" % words for key, words in NEEDED if (whole(asked.get(key)) or 0) <= 0]
     dtype = str(asked.get("dtype") or "").replace("torch.", "")
     if dtype not in DTYPES:
         found.append("weights in %s: the costs are of 16-bit weights" % (dtype or "a type that nobody said"))
