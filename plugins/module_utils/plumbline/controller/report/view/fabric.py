@@ -111,7 +111,12 @@ def _fit(fit):
     off = [fit[key] for key in ("residual_rel_median", "residual_rel_max")]
     if None in off:
         return text
-    return text + " (off by %.2g\N{NO-BREAK SPACE}%%, at most %.2g\N{NO-BREAK SPACE}%%)" % tuple(100 * value for value in off)
+    return text + " (off by %s\N{NO-BREAK SPACE}%%, at most %s\N{NO-BREAK SPACE}%%)" % tuple(_percent(value) for value in off)
+
+
+def _percent(share):
+    """Return a share in percent: two digits below 100, whole ones from there on, and never an exponent."""
+    return "%.2g" % (100 * share) if share < 0.995 else f"{100 * share:,.0f}"
 
 
 def _transport(item):
