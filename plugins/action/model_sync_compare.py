@@ -11,15 +11,15 @@ module: model_sync_compare
 short_description: Compare a node's copy of a model with the head's manifest
 description:
   - Hashes each file on the node. Where the manifest beside them is the head's and every SHA-256 is as it says, that is the result.
-  - Everywhere else M(model_sync) compares, with O(copy=false), and says what is to be copied or wrong. Nothing is copied or changed.
+  - Everywhere else M(model_sync) compares, with its C(copy) off, and says what is to be copied or wrong. Nothing is copied or changed.
 options:
-  path: {description: The model directory\, the same on each node., type: path, required: true}
+  path: {description: "The model directory, the same on each node.", type: path, required: true}
   manifest: {description: "The head's manifest, from M(model_manifest); empty when it has none.", type: dict, required: true}
   chunk_hashes: {description: "The head's hashes of the chunks, from M(model_manifest).", type: str, default: ""}
   source_status: {description: "The status of the head's own fact.", type: str, default: ""}
   source: {description: The head's name., type: str, required: true}
-  on_corruption: {description: What is said of damaged files\, as with M(model_sync)., type: str, default: fail, choices: [fail, repair]}
-  threads: {description: Files hashed at once; 0 takes one per CPU\, at most 8., type: int, default: 0}
+  on_corruption: {description: "What is said of damaged files, as with M(model_sync).", type: str, default: fail, choices: [fail, repair]}
+  threads: {description: "Files hashed at once; 0 takes one per CPU, at most 8.", type: int, default: 0}
 attributes:
   check_mode:
     support: full

@@ -12,10 +12,10 @@ description:
   - Waits for the M(model_sync) that a task started in the background, and returns what it returns.
   - Every ten seconds it says how much has come, how fast, from whom, and how long it will take, as the module notes it on the node.
 options:
-  job: {description: The job's number\, C(ansible_job_id)., type: str, required: true}
-  path: {description: The model's folder on the node\, in which the module notes its progress., type: str, required: true}
+  job: {description: "The job's number, C(ansible_job_id).", type: str, required: true}
+  path: {description: "The model's folder on the node, in which the module notes its progress.", type: str, required: true}
   timeout_s: {description: Seconds after which the wait ends as failed., type: int, required: true}
-  fact: {description: The comparison's fact\, to which is added how far a copy came that was killed., type: dict, default: {}}
+  fact: {description: "The comparison's fact, to which is added how far a copy came that was killed.", type: dict, default: {}}
 author: [Plumbline]
 """
 
