@@ -11,6 +11,7 @@ from ..prediction.compare import comparison as against_prediction
 from .compared import compared
 from .fabric import collective_lines, left_out, together
 from .formulas import FORMULAS
+from .gpus import gpu_lines
 from .headline import headline, when
 from .incidents import incident_lines
 from .layouts import distribution_lines, dummy_warning, layout_lines
@@ -32,6 +33,7 @@ def view(records, found, claims, comparison):
     compare/compared.py says of it beside other runs.
     """
     data, run = records.data, records.data["run"]
+    gpus, gpus_left_out = gpu_lines(data)
     return {
         "run_id": run["run_id"],
         "when": when(run),
@@ -44,6 +46,8 @@ def view(records, found, claims, comparison):
         "problems": data["problems"],
         "node_table": node_table(found["nodes"]),
         "selection": selection(data, found["nodes"]),
+        "gpus": gpus,
+        "gpus_left_out": gpus_left_out,
         "fabric": collective_lines(records.collectives, records.reduces),
         "fabric_left_out": left_out(records.collectives),
         "together": together(found["failed"]),
