@@ -5,6 +5,7 @@ The real engine, and a real registry, are in tests/integration/test_containers.p
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import socketserver
@@ -36,9 +37,11 @@ class StandInEngine(http.server.BaseHTTPRequestHandler):
         if path == "/info":
             self.answer(200, told["info"])
         elif path.endswith("/get"):
+            time.sleep(told.get("silent_s", 0))  # a real one puts all of it together first
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(told["archive"])
+            with contextlib.suppress(BrokenPipeError):  # who asked has given up
+                self.wfile.write(told["archive"])
         elif path[len("/images/") : -len("/json")] in told["images"]:
             self.answer(200, told["images"][path[len("/images/") : -len("/json")]])
         else:
@@ -46,8 +49,9 @@ class StandInEngine(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):  # noqa: N802
         told = self.server.told
-        if self.path == "/images/load":
+        if urllib.parse.urlparse(self.path).path == "/images/load":
             told["loaded"] = self.rfile.read(int(self.headers["Content-Length"]))
+            time.sleep(told.get("silent_s", 0))
         told["asked"].append((urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query), self.headers.get("X-Registry-Auth")))
         if told.get("refuses"):
             self.answer(*told["refuses"])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import container_archive
+import pytest
+from ansible.module_utils.plumbline.serving.image.engine import Engine
 from engine_stand_in import ID
 from module_run import run_module
 
 ARCHIVE = b"layers " * 500_000
 
 
-def run(engine, capsys, tmp_path, state):
+def run(engine, capsys, tmp_path, state, **given):
     return run_module(
         container_archive, capsys, image=ID, path=str(tmp_path / "images/image.tar"), state=state, socket=engine["socket"],
-        progress=engine["progress"],
+        progress=engine["progress"], **given,
     )  # fmt: skip
 
 
@@ -66,3 +71,41 @@ def test_a_file_that_is_not_there_and_an_engine_that_is_not_there_are_named(engi
     assert "image.tar" in run(engine, capsys, tmp_path, "loaded")["msg"]
     engine["socket"] = str(tmp_path / "none")
     assert run(engine, capsys, tmp_path, "exported")["reasons"][0]["check"] == "serve.engine"
+
+
+def test_the_first_answer_may_take_the_whole_time_and_the_load_is_asked_to_tell(engine, tmp_path):
+    engine.update(archive=ARCHIVE, silent_s=1.2, lines=[{"status": "Loading layer", "id": "bb852b337515"}], after={ID: engine["image"]})
+    asked, path = Engine(engine["socket"]), tmp_path / "image.tar"
+    with path.open("wb") as target:
+        asked.export(ID, target, lambda _done: None, time.monotonic() + 20, 0.3)
+    assert path.read_bytes() == ARCHIVE
+    with path.open("rb") as source:
+        asked.load(source, len(ARCHIVE), lambda _done: None, time.monotonic() + 20, 0.3)
+    assert engine["loaded"] == ARCHIVE and engine["asked"] == [({"quiet": ["0"]}, None)]
+
+
+@pytest.mark.parametrize("state", ["exported", "loaded"])
+def test_an_engine_that_takes_too_long_is_not_called_none(engine, capsys, tmp_path, state):
+    engine.update(archive=ARCHIVE, silent_s=3, images={ID: engine["image"]} if state == "exported" else {})
+    if state == "loaded":
+        written(tmp_path)
+    result = run(engine, capsys, tmp_path, state, timeout_s=1)
+    assert result["failed"] and [item["check"] for item in result["reasons"]] == ["serve.image"]
+    assert "was given up: the engine has said nothing for 1 s" in result["msg"] and "vllm_serve_image_timeout_s" in result["msg"]
+
+
+def test_an_engine_that_falls_silent_after_its_first_answer_is_given_up(engine, tmp_path):
+    engine.update(lines=[{"status": "Loading layer"}, {"status": "Loading layer"}], slow_s=2)
+    with written(tmp_path).open("rb") as source, pytest.raises(TimeoutError, match="said nothing for 0 s"):
+        Engine(engine["socket"]).load(source, len(ARCHIVE), lambda _done: None, time.monotonic() + 20, 0.3)
+
+
+def test_others_can_read_what_was_written_whatever_the_umask(engine, capsys, tmp_path):
+    engine.update(images={ID: engine["image"]}, archive=ARCHIVE)
+    before = os.umask(0o077)
+    try:
+        run(engine, capsys, tmp_path, "exported")
+        assert os.umask(0o077) == 0o077, "it is what it was"
+    finally:
+        os.umask(before)
+    assert [oct(path.stat().st_mode & 0o777) for path in (tmp_path / "images", tmp_path / "images/image.tar")] == ["0o755", "0o644"]

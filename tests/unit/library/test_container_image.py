@@ -98,6 +98,7 @@ def test_bytes_with_another_digest_are_refused(engine, capsys):
     engine["after"] = {"%s@%s" % (NAME, DIGEST): dict(engine["image"], RepoDigests=["%s@sha256:%s" % (NAME, "00" * 32)])}
     result = run(engine, capsys)
     assert result["failed"] and reason(result)["threshold"] == DIGEST and "00" * 32 in reason(result)["seen"]
+    assert result["images"] == [] and result["engine"], "nobody takes it for the image"
 
 
 def test_an_engine_that_keeps_images_in_containerd_calls_the_image_by_its_digest(engine, capsys):
@@ -131,7 +132,23 @@ def test_an_id_is_found_and_compared(engine, capsys):
     engine["images"][ID] = engine["image"]
     assert not run(engine, capsys, image=ID).get("failed")
     engine["images"][ID] = dict(engine["image"], Id="sha256:" + "00" * 32)
-    assert run(engine, capsys, image=ID)["failed"]
+    result = run(engine, capsys, image=ID)
+    assert result["failed"] and result["images"] == []
+
+
+def test_what_was_loaded_from_a_file_is_to_be_named_by_its_id(engine, capsys):
+    result = run(engine, capsys, pull="never")
+    assert result["failed"] and "name it by its id" in reason(result)["remedy"] and "docker load" not in reason(result)["remedy"]
+    assert "`docker load` it" in reason(run(engine, capsys, image="plumbline/no-such:lab", pull="never"))["remedy"]
+
+
+@pytest.mark.parametrize("pull", ["never", "missing"])
+def test_check_mode_fails_no_node_that_would_get_it_from_another(engine, capsys, pull):
+    result = run(engine, capsys, pull=pull, handed_on_by="node1", _ansible_check_mode=True)
+    assert not result.get("failed") and result["changed"] and reason(result, "check_mode")["status"] == "skipped"
+    assert "would be handed on by node1" in reason(result, "check_mode")["seen"] and engine["asked"] == []
+    assert run(engine, capsys, pull="never", _ansible_check_mode=True)["failed"], "the one that hands it on has to have it"
+    assert run(engine, capsys, pull="never", handed_on_by="node1")["failed"], "for real it has to be there"
 
 
 def test_gpus_are_asked_about_before_anything_is_pulled(engine, capsys, monkeypatch):
@@ -147,6 +164,7 @@ def test_no_engine_is_named(tmp_path, capsys):
         (tmp_path / "file").write_text("")
         result = run({"socket": str(socket), "progress": str(tmp_path / "p")}, capsys)
         assert result["failed"] and reason(result, "serve.engine")["status"] == "failed" and str(socket) in result["msg"]
+        assert result["engine"] is False
 
 
 def test_the_password_goes_to_the_engine_and_nowhere_else(engine, capsys, tmp_path):

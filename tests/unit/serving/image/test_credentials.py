@@ -28,7 +28,16 @@ def test_a_password_of_the_file_goes_to_its_registry_only(tmp_path):
 
 def test_docker_hub_has_its_old_name(tmp_path):
     config = {"auths": {"https://index.docker.io/v1/": {"auth": in_base64("me:secret")}}}
-    assert told(tmp_path, config, "docker.io")["username"] == "me"
+    for name in ("docker.io", "index.docker.io"):
+        assert told(tmp_path, config, name) == {"username": "me", "password": "secret", "serveraddress": "https://index.docker.io/v1/"}
+
+
+@pytest.mark.parametrize("key", ["https://r.example/v2/", "http://r.example", "r.example/team/", "https://r.example:443/v1/"])
+def test_a_key_is_an_address_as_old_clients_wrote_it(tmp_path, key):
+    config = {"auths": {"https://r.example.org/v2/": {"auth": in_base64("no:no")}, key: {"auth": in_base64("me:secret")}}}
+    registry = "r.example:443" if ":443" in key else "r.example"
+    assert told(tmp_path, config, registry) == {"username": "me", "password": "secret", "serveraddress": registry}
+    assert told(tmp_path, config, "example") is None and told(tmp_path, config, "r.example:5000") is None
 
 
 def test_an_identity_token_goes_as_such(tmp_path):

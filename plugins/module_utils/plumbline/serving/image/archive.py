@@ -60,13 +60,15 @@ class Archive:
         if check_mode:
             return
         began, part = time.monotonic(), self.args["path"] + ".part"
-        os.makedirs(os.path.dirname(part), exist_ok=True)
+        before = os.umask(0o022)  # the user whom the others log in as reads what is here
         try:
+            os.makedirs(os.path.dirname(part), exist_ok=True)
             with open(part, "wb") as target:
                 # What an engine calls its size is that on its disk: about as much.
                 self.engine.export(self.args["image"], target, self._teller(self.image.get("Size") or 0), *self._until(began))
             os.replace(part, self.args["path"])
         finally:
+            os.umask(before)
             if os.path.exists(part):
                 os.unlink(part)
         self._done(began)

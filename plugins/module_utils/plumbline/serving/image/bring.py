@@ -47,6 +47,10 @@ class Bring:
         if self.args["gpus"]:
             self.reasons.append(toolkit.judge(info, toolkit.look()))
         self.image = self.engine.image(reference.wanted)
+        if check_mode and self.image is None and self.args["handed_on_by"]:
+            self.changed = True
+            self._add("check_mode", "skipped", "%s would be handed on by %s" % (reference.wanted, self.args["handed_on_by"]))
+            return
         if self._to_pull(reference):
             if check_mode:
                 self.changed = True
@@ -117,18 +121,21 @@ class Bring:
                 seen += ", and nobody pulls it (%s)" % (
                     "an id is on the node or nowhere" if reference.id else "vllm_serve_image_pull: never"
                 )
-            self._add(
-                IMAGE, "failed", seen, "the image", "vllm_serve_image by digest with vllm_serve_image_pull: missing; or `docker load` it"
-            )
+            remedy = "vllm_serve_image by digest with vllm_serve_image_pull: missing; or "
+            # What is loaded from a file has no registry's digest, and is not found by one.
+            by_id = "where it was loaded from a file, name it by its id (`docker image ls --no-trunc`), vllm_serve_image: sha256:..."
+            self._add(IMAGE, "failed", seen, "the image", remedy + (by_id if reference.digest else "`docker load` it"))
             return
         digests = [item.rpartition("@")[2] for item in self.image.get("RepoDigests") or []]
         # Engines that keep images in containerd call an image by its digest.
         if reference.digest and reference.digest not in [*digests, self.image.get("Id")]:
             seen = "%s is an image with the digest(s) %s" % (reference.wanted, ", ".join(digests) or "none")
+            self.image = None  # what was refused is nobody's image, and is not handed on
             self._add(IMAGE, "failed", seen, reference.digest, "`docker image rm` it on this node, and run it again")
             return
         if reference.id and self.image.get("Id") != reference.id:
             self._add(IMAGE, "failed", "the engine answered with %s" % self.image.get("Id"), reference.id, "`docker image inspect` it")
+            self.image = None
             return
         seen = "%s is %s%s" % (reference.wanted, self.image.get("Id"), self._came())
         if not reference.pinned:

@@ -16,6 +16,7 @@ from .reference import HUB
 
 FILE = "/root/.docker/config.json"
 _HUB_KEY = "https://index.docker.io/v1/"
+_HUBS = (HUB, "index.docker.io")  # two names of one registry
 _TOKEN = "<token>"  # what a helper writes in the place of a name when the secret is an identity token
 
 
@@ -24,7 +25,7 @@ def header(registry, path=FILE):
     try:
         with open(path, encoding="utf-8") as handle:
             config = json.load(handle)
-        found = _of(config, _HUB_KEY if registry == HUB else registry)
+        found = _of(config, _HUB_KEY if registry in _HUBS else registry)
     except (OSError, ValueError, AttributeError, TypeError, subprocess.SubprocessError):
         return ""
     return base64.urlsafe_b64encode(json.dumps(found).encode()).decode() if found else ""
@@ -36,7 +37,7 @@ def _of(config, key):
     if helper:
         return _asked(helper, key)
     auths = config.get("auths") or {}
-    entry = auths.get(key) or auths.get("https://" + key) or auths.get("http://" + key) or {}
+    entry = auths.get(key) or next((auths[name] for name in auths if _host(name) == key), None) or {}
     if entry.get("identitytoken"):
         return {"identitytoken": entry["identitytoken"], "serveraddress": key}
     try:
@@ -44,6 +45,11 @@ def _of(config, key):
     except (binascii.Error, UnicodeDecodeError):
         return None
     return {"username": user, "password": password.rstrip("\0"), "serveraddress": key} if colon else None
+
+
+def _host(name):
+    """Return the host and port of a key: old clients wrote addresses (``ConvertToHostname`` of docker/cli's cli/config/credentials)."""
+    return name.rpartition("://")[2].partition("/")[0]
 
 
 def _asked(helper, key):

@@ -36,9 +36,13 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock = self.raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+    def wait(self, seconds):
+        """Let each read of the answer last so long; ``sock`` is gone where the engine ends the connection with its answer."""
+        self.raw.settimeout(seconds)
 
 
 class Engine:
@@ -61,6 +65,17 @@ class Engine:
             connection.close()
             raise EngineError(response.status, _message(words))
         return connection, response
+
+    def _begin(self, *request, wait_s, headers=(), body=None):
+        """Return what :meth:`_ask` does; raise TimeoutError where nothing was answered for ``wait_s`` seconds."""
+        if wait_s <= 0:
+            raise TimeoutError("it was not done in time")
+        try:
+            return self._ask(*request, headers, wait_s, body)
+        except NoEngine as error:
+            if isinstance(error.__cause__, TIMED_OUT):
+                raise TimeoutError("the engine has said nothing for %.0f s" % wait_s) from error
+            raise
 
     def _json(self, path):
         connection, response = self._ask("GET", path)
@@ -87,11 +102,14 @@ class Engine:
     def export(self, image, target, told, deadline, idle_s):
         """Write an image, as ``docker save`` does, to the open file ``target``; ``told`` is called with the bytes so far.
 
-        Raises as :meth:`pull` does, and OSError of the file.
+        An engine says nothing until it has put all of it together, so the first answer may take until ``deadline``; after it ``idle_s``
+        holds. Raises as :meth:`pull` does, and OSError of the file.
         """
-        connection, response = self._ask("GET", "/images/%s/get" % urllib.parse.quote(image, safe=""), timeout_s=idle_s)
+        path = "/images/%s/get" % urllib.parse.quote(image, safe="")
+        connection, response = self._begin("GET", path, wait_s=deadline - time.monotonic())
         done = 0
         try:
+            connection.wait(idle_s)
             while True:
                 if time.monotonic() > deadline:
                     raise TimeoutError("it was not done in time")
@@ -112,14 +130,15 @@ class Engine:
     def load(self, source, size, told, deadline, idle_s):
         """Have the engine take an image of ``size`` bytes from the open file ``source``, as ``docker load`` does.
 
-        ``told`` is called with the bytes so far. Raises as :meth:`pull` does.
+        ``told`` is called with the bytes so far. The first answer may take until ``deadline``: the engine unpacks all of it before. Then,
+        not being asked to be quiet, it tells of each layer, and ``idle_s`` holds. Raises as :meth:`pull` does.
         """
 
         def pieces():
             done = 0
             while True:
                 if time.monotonic() > deadline:
-                    raise TimeoutError("it was not done in time")
+                    raise TimeoutError
                 piece = source.read(_PIECE)
                 if not piece:
                     return
@@ -128,12 +147,8 @@ class Engine:
                 told(done)
 
         headers = {"Content-Type": "application/x-tar", "Content-Length": str(size)}
-        try:
-            connection, response = self._ask("POST", "/images/load", headers, idle_s, pieces())
-        except NoEngine as error:
-            if isinstance(error.__cause__, TIMED_OUT):
-                raise TimeoutError(str(error.__cause__) or "the engine has said nothing for %d s" % idle_s) from error
-            raise
+        wait_s = deadline - time.monotonic()
+        connection, response = self._begin("POST", "/images/load?quiet=0", wait_s=wait_s, headers=headers, body=pieces())
         try:
             self._listen(connection, response, lambda _message: None, deadline, idle_s)
         finally:
@@ -147,12 +162,7 @@ class Engine:
         """
         query = urllib.parse.urlencode({"fromImage": reference.name, "tag": reference.digest or reference.tag or "latest"})
         headers = {"X-Registry-Auth": auth} if auth else {}
-        try:
-            connection, response = self._ask("POST", "/images/create?" + query, headers, idle_s)
-        except NoEngine as error:
-            if isinstance(error.__cause__, TIMED_OUT):
-                raise TimeoutError("the engine has said nothing for %d s" % idle_s) from error
-            raise
+        connection, response = self._begin("POST", "/images/create?" + query, wait_s=idle_s, headers=headers)
         try:
             self._listen(connection, response, heard, deadline, idle_s)
         finally:
@@ -163,8 +173,7 @@ class Engine:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError("it was not done in time")
-            if connection.sock is not None:
-                connection.sock.settimeout(min(idle_s, left))
+            connection.wait(min(idle_s, left))
             try:
                 line = response.readline()
             except TIMED_OUT as error:
