@@ -393,3 +393,31 @@ def test_counters_of_nodes_that_nobody_measured_ask_no_measurement_of_others(jud
     put(files, "node1", counters("skipped"))
     _data, found = judge(files)
     assert "fabric fact" not in str(found["nodes"]["node2"]["reasons"])
+
+
+def image_copy(status):
+    """Return the fact that roles/vllm_serve's copy of an image leaves: model_sync copied it."""
+    return fact("model", "plumbline_image_d0d0d0d0d0d0", status, {"files": 1, "size_bytes": 9}, {"source": "directory", "path": "/images"})
+
+
+def test_the_copy_of_an_image_is_no_verdict_on_a_node_and_no_model(judge):
+    files = whole_run()
+    for node in ("node1", "node2"):
+        put(files, node, image_copy("failed"))
+    data, found = judge(files)
+    assert found["nodes"]["node2"]["status"] == "healthy" and found["nodes"]["node2"]["phases"]["model"] == "healthy"
+    assert "plumbline_image" not in str(found) and len([entry for entry in data["facts"] if "image" in entry["name"]]) == 2
+
+
+def test_the_copy_of_an_image_is_not_the_model_that_a_node_owes(judge):
+    files = whole_run()
+    del files["facts/node2/model.tiny.json"]
+    put(files, "node2", image_copy("healthy"))
+    assert judge(files)[1]["nodes"]["node2"]["phases"]["model"] == "incomplete"
+
+
+def test_the_copy_of_an_image_asks_no_model_of_others(judge):
+    files = {path: content for path, content in whole_run().items() if "/model." not in path}
+    put(files, "node1", image_copy("healthy"))
+    _data, found = judge(files)
+    assert {verdict["phases"]["model"] for verdict in found["nodes"].values()} == {None}

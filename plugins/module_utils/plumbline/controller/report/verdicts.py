@@ -37,6 +37,10 @@ ROLE_PHASE = {
 # Facts that are taken beside a phase's measurements, and stand for none of them: a node that has only these was not measured.
 BESIDE = ("ib_counters",)
 
+# How facts of the copy of an image begin, which roles/vllm_serve makes: information, which says nothing of the model or the node. A node
+# that did not get its image from another asks the registry, and that is judged.
+IMAGE = "plumbline_image_"
+
 # Phases of which every node owes a fact; of the others, every serving node does.
 EVERYONE = ("health", "clocks", "gpu_baseline")
 
@@ -135,6 +139,7 @@ def role_of(data, host):
 def _node(data, host, mine, examples):
     cells = {}
     reasons = []
+    mine = [entry for entry in mine if not _of_an_image(entry)]
     for phase, kinds in PHASES.items():
         entries = [entry for entry in mine if entry["kind"] in kinds]
         cells[phase] = ["skipped" if _not_its_own(entry) else entry_status(entry) for entry in entries]
@@ -219,9 +224,14 @@ def _measured(mine, phase, cells):
 
 def _examples(data):
     """Return for each phase the first node, by name, that has a measurement's fact of it, None where none has."""
-    measured = [entry for entry in data["facts"] if entry["name"] not in BESIDE]
+    measured = [entry for entry in data["facts"] if entry["name"] not in BESIDE and not _of_an_image(entry)]
     hosts = {phase: {entry["host"] for entry in measured if entry["kind"] in kinds} for phase, kinds in PHASES.items()}
     return {phase: min(found, default=None) for phase, found in hosts.items()}
+
+
+def _of_an_image(entry):
+    """Return whether a fact is of an image's copy."""
+    return entry["kind"] == "model" and str(entry["name"]).startswith(IMAGE)
 
 
 def _owes(data, host, phase, examples):
