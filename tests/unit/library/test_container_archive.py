@@ -94,6 +94,11 @@ def test_an_engine_that_takes_too_long_is_not_called_none(engine, capsys, tmp_pa
     assert "was given up: the engine has said nothing for 1 s" in result["msg"] and "vllm_serve_image_timeout_s" in result["msg"]
 
 
+def test_a_file_that_the_engine_takes_too_slowly_is_given_up(engine, tmp_path):
+    with written(tmp_path).open("rb") as source, pytest.raises(TimeoutError, match="not done in time"):
+        Engine(engine["socket"]).load(source, len(ARCHIVE), lambda _done: time.sleep(0.3), time.monotonic() + 0.5, 5)
+
+
 def test_an_engine_that_falls_silent_after_its_first_answer_is_given_up(engine, tmp_path):
     engine.update(lines=[{"status": "Loading layer"}, {"status": "Loading layer"}], slow_s=2)
     with written(tmp_path).open("rb") as source, pytest.raises(TimeoutError, match="said nothing for 0 s"):

@@ -100,6 +100,8 @@ def test_the_first_that_serves_hands_it_to_those_that_lack_it_and_later_plays_fi
     model = nodes.folder / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
+    other = nodes.folder / "images" / ("image-" + "d0" * 6)  # as both runs would call it, were it not the run's own
+    other.mkdir(parents=True)
     run = nodes.play(
         "node1,node2,node3,node4", "node1,node2", "node2", groups={"serving": ["node3", "node4", "node1", "node2"]},
         model_sync_path=str(model), model_sync_source="random", model_sync_timeout_s=1,
@@ -107,7 +109,8 @@ def test_the_first_that_serves_hands_it_to_those_that_lack_it_and_later_plays_fi
     taken = [("node1", False, ID), ("node2", False, ID), ("node3", False, ID), ("node4", True)]
     assert sorted(brought(run)[:4]) == taken and sorted(brought(run)[4:6]) == taken[:2] and brought(run)[6:] == taken[1:2], said(run)
     assert [len(nodes.told[name]["asked"]) for name in NODES] == [1, 0, 0, 0], "who lacks it takes it once"
-    assert nodes.told["node1"]["loaded"] == b"layers" and not list((nodes.folder / "images").iterdir())
+    assert nodes.told["node1"]["loaded"] == b"layers" and list((nodes.folder / "images").iterdir()) == [other]
+    assert str(nodes.folder / "images" / "run-spread") in str(results(run, "Remove the file"))
     facts = {path.parent.name: json.loads(path.read_text()) for path in (nodes.folder / "results/spread/facts").rglob("*.json")}
     assert {name: (fact["name"], fact["status"]) for name, fact in facts.items()} == dict.fromkeys(
         ("node1", "node3"), ("plumbline_image_" + "d0" * 6, "healthy")

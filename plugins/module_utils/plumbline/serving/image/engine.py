@@ -15,6 +15,7 @@ import urllib.parse
 SOCKET = "/var/run/docker.sock"
 ANSWER_S = 30
 _PIECE = 1 << 20
+_LATE = "it was not done in time"
 TIMED_OUT = (socket.timeout, TimeoutError)  # noqa: UP041 - two classes before Python 3.10
 
 
@@ -69,12 +70,13 @@ class Engine:
     def _begin(self, *request, wait_s, headers=(), body=None):
         """Return what :meth:`_ask` does; raise TimeoutError where nothing was answered for ``wait_s`` seconds."""
         if wait_s <= 0:
-            raise TimeoutError("it was not done in time")
+            raise TimeoutError(_LATE)
         try:
             return self._ask(*request, headers, wait_s, body)
         except NoEngine as error:
             if isinstance(error.__cause__, TIMED_OUT):
-                raise TimeoutError("the engine has said nothing for %.0f s" % wait_s) from error
+                late = str(error.__cause__) == _LATE  # so says who sends the body
+                raise TimeoutError(_LATE if late else "the engine has said nothing for %.0f s" % wait_s) from error
             raise
 
     def _json(self, path):
@@ -112,7 +114,7 @@ class Engine:
             connection.wait(idle_s)
             while True:
                 if time.monotonic() > deadline:
-                    raise TimeoutError("it was not done in time")
+                    raise TimeoutError(_LATE)
                 try:
                     piece = response.read(_PIECE)
                 except TIMED_OUT as error:
@@ -138,7 +140,7 @@ class Engine:
             done = 0
             while True:
                 if time.monotonic() > deadline:
-                    raise TimeoutError
+                    raise TimeoutError(_LATE)
                 piece = source.read(_PIECE)
                 if not piece:
                     return
@@ -172,7 +174,7 @@ class Engine:
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError("it was not done in time")
+                raise TimeoutError(_LATE)
             connection.wait(min(idle_s, left))
             try:
                 line = response.readline()
