@@ -195,7 +195,7 @@ class Schemas:
         return found + (["and %d more problems against %s" % (len(errors) - 5, name)] if len(errors) > 5 else [])
 
     def problems(self, kind, fact):
-        """Return what is wrong with a fact as sentences (at most five for each schema). Nothing is raised: a fact must not be lost by this."""
+        """Return what is wrong with a fact as sentences (at most five for each schema); nothing is raised."""
         try:
             return self._problems(kind, fact)
         except Exception as error:  # whatever it is: who asks keeps the fact, with this sentence
