@@ -10,6 +10,7 @@ import threading
 import container_image
 import pytest
 from ansible.module_utils.plumbline.serving.image import toolkit
+from ansible.module_utils.plumbline.serving.image.engine import Engine, EngineError
 from engine_stand_in import DIGEST, ID, NAME, PULLED
 from module_run import run_module
 
@@ -85,6 +86,24 @@ def test_a_refusal_is_named_with_what_to_do(engine, capsys, status, words, check
     result = run(engine, capsys)
     assert result["failed"] and said in reason(result, check)["seen"] and said in result["msg"] and "What to do: " in result["msg"]
     assert result["images"] == []
+
+
+def test_a_signature_in_an_engines_error_is_in_no_reason(engine, capsys):
+    signed = 'Get "https://acr.blob.core.windows.net/4711/?se=2026&sig=abcDEF%2F123&sp=r": EOF'
+    engine.update(lines=[*PULLED[:4], {"errorDetail": {"message": signed}, "error": signed}], after={})
+    assert "abcDEF" not in str(run(engine, capsys)["reasons"])
+    engine["refuses"] = (500, {"message": signed})
+    result = run(engine, capsys)
+    assert result["failed"] and "abcDEF" not in str(result["reasons"]) and "sig=[scrubbed]" in result["reasons"][0]["seen"]
+
+
+def test_nor_in_that_of_an_engine_that_does_not_say_what_it_is(engine, capsys, monkeypatch):
+    def info(_self):
+        raise EngineError(500, "https://acr.blob.core.windows.net/4711/?se=2026&sig=abcDEF%2F123&sp=r")
+
+    monkeypatch.setattr(Engine, "info", info)
+    result = run(engine, capsys)
+    assert "abcDEF" not in str(result["reasons"]) and "sig=[scrubbed]" in reason(result, "serve.engine")["seen"]
 
 
 def test_a_full_disk_is_named_with_what_is_free_and_what_had_come(engine, capsys):

@@ -15,6 +15,7 @@ import time
 import uuid
 
 from ..core import marks, processes
+from ..core.scrub import scrub_text
 
 # Tells the processes of one start apart from everything else of the same serving run.
 TOKEN = "PLUMBLINE_START_TOKEN"
@@ -118,7 +119,7 @@ class Runtime:
         command, client_env = self._command(inside, marked, ["--detach"])
         done = subprocess.run(command, env=client_env, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
-            raise RuntimeProblem("docker exec %s: %s" % (self.container, (done.stderr or done.stdout).strip()[-300:]))
+            raise RuntimeProblem("docker exec %s: %s" % (self.container, scrub_text(done.stderr or done.stdout).strip()[-300:]))
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             pids = _with_token(token)
