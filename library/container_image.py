@@ -21,7 +21,9 @@ options:
   gpus: {description: Whether containers will ask for GPUs., type: bool, default: true}
   timeout_s: {description: Seconds for a pull., type: int, default: 7200}
   idle_s: {description: Seconds that the engine may say nothing during a pull., type: int, default: 600}
-  socket: {description: The engine's socket., type: path, default: /var/run/docker.sock}
+  socket:
+    description: The engine's socket. Without one that of E(DOCKER_HOST), where it is C(unix://...), else C(/var/run/docker.sock).
+    type: path
   config: {description: "Where C(docker login) left the registry's password.", type: path, default: /root/.docker/config.json}
   progress: {description: File for the line of progress., type: path, default: /run/plumbline-image.progress}
 attributes:
@@ -57,7 +59,7 @@ from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import sentence
 from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.serving.image.bring import Bring
-from ansible.module_utils.plumbline.serving.image.engine import Engine
+from ansible.module_utils.plumbline.serving.image.engine import Engine, socket_of
 
 
 def main():
@@ -69,13 +71,13 @@ def main():
             "gpus": {"type": "bool", "default": True},
             "timeout_s": {"type": "int", "default": 7200},
             "idle_s": {"type": "int", "default": 600},
-            "socket": {"type": "path", "default": "/var/run/docker.sock"},
+            "socket": {"type": "path"},
             "config": {"type": "path", "default": "/root/.docker/config.json"},
             "progress": {"type": "path", "default": "/run/plumbline-image.progress"},
         },
         supports_check_mode=True,
     )
-    bring = Bring(module.params, Engine(module.params["socket"]))
+    bring = Bring(module.params, Engine(socket_of(module.params["socket"])))
     bring.run(module.check_mode)
     keys = ("Id", "RepoDigests", "Size")
     images = [{key: bring.image.get(key) for key in keys}] if bring.image else []

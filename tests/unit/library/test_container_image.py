@@ -10,7 +10,7 @@ import threading
 import container_image
 import pytest
 from ansible.module_utils.plumbline.serving.image import toolkit
-from ansible.module_utils.plumbline.serving.image.engine import Engine, EngineError
+from ansible.module_utils.plumbline.serving.image.engine import SOCKET, Engine, EngineError, socket_of
 from engine_stand_in import DIGEST, ID, NAME, PULLED
 from module_run import run_module
 
@@ -154,11 +154,26 @@ def test_an_id_is_found_and_compared(engine, capsys):
 
 
 def test_gpus_are_asked_about_before_anything_is_pulled(engine, capsys, monkeypatch):
-    found = {"engine": True, "hook": "", "cdi_hook": "", "newer": False, "version": ""}
-    monkeypatch.setattr(toolkit, "look", lambda: found)
+    asked, found = [], {"engine": True, "hook": "", "cdi_hook": "", "newer": False, "version": ""}
+    monkeypatch.setattr(toolkit, "look", lambda socket: asked.append(socket) or found)
     result = run(engine, capsys, gpus=True)
     assert result["failed"] and reason(result, "serve.toolkit")["status"] == "failed" and "nvidia-ctk runtime configure" in result["msg"]
     assert reason(result)["status"] == "healthy", "the image is brought all the same"
+    assert asked == [engine["socket"]]
+
+
+def test_the_engine_is_asked_where_docker_host_says(engine, capsys, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix://" + engine["socket"])
+    assert not run(engine, capsys, socket=None).get("failed") and engine["asked"]
+
+
+@pytest.mark.parametrize("host, path", [
+    ("unix:///run/user/1000/docker.sock", "/run/user/1000/docker.sock"), ("tcp://10.0.0.4:2376", SOCKET), ("ssh://node", SOCKET),
+    ("unix://", SOCKET), ("", SOCKET), (None, SOCKET),
+])  # fmt: skip
+def test_only_a_unix_socket_can_be_asked(host, path):
+    environ = {} if host is None else {"DOCKER_HOST": host}
+    assert socket_of(None, environ) == path and socket_of("/given.sock", environ) == "/given.sock"
 
 
 def test_no_engine_is_named(tmp_path, capsys):
