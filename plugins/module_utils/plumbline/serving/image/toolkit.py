@@ -97,8 +97,8 @@ def _dockerd(socket, proc):
     """Return the pid of the engine, None without one.
 
     It writes its pid beside its socket (``--pidfile``: /var/run/docker.pid; a rootless one's is in its XDG_RUNTIME_DIR). Another process
-    dockerd may be one in a container, docker-in-docker: without that file, one in the pid namespace of
-    this node goes first.
+    dockerd may be one in a container, docker-in-docker: without that file, one that is in this node's own pid
+    namespace goes first.
     """
     for folder in (os.path.dirname(socket), os.path.dirname(SOCKET)):
         named = read_int(os.path.join(folder, PIDFILE))
