@@ -18,7 +18,9 @@ options:
     choices: [exported, loaded]
     required: true
   timeout_s: {description: Seconds for it., type: int, default: 7200}
-  socket: {description: The engine's socket., type: path, default: /var/run/docker.sock}
+  socket:
+    description: The engine's socket. Without one that of E(DOCKER_HOST), where it is C(unix://...), else C(/var/run/docker.sock).
+    type: path
   progress: {description: File for the line of progress., type: path, default: /run/plumbline-image.progress}
 attributes:
   check_mode:
@@ -44,7 +46,7 @@ from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import sentence
 from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.serving.image.archive import Archive
-from ansible.module_utils.plumbline.serving.image.engine import Engine
+from ansible.module_utils.plumbline.serving.image.engine import Engine, socket_of
 
 
 def main():
@@ -55,12 +57,12 @@ def main():
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["exported", "loaded"], "required": True},
             "timeout_s": {"type": "int", "default": 7200},
-            "socket": {"type": "path", "default": "/var/run/docker.sock"},
+            "socket": {"type": "path"},
             "progress": {"type": "path", "default": "/run/plumbline-image.progress"},
         },
         supports_check_mode=True,
     )
-    archive = Archive(module.params, Engine(module.params["socket"]))
+    archive = Archive(module.params, Engine(socket_of(module.params["socket"])))
     archive.run(module.check_mode)
     found = (archive.image or {}).get("Id") or ""
     result = {"changed": archive.changed, "reasons": archive.reasons, "id": found, "moved": archive.moved}

@@ -25,7 +25,9 @@ options:
     default: ""
   timeout_s: {description: Seconds for a pull., type: int, default: 7200}
   idle_s: {description: Seconds that the engine may say nothing during a pull., type: int, default: 600}
-  socket: {description: The engine's socket., type: path, default: /var/run/docker.sock}
+  socket:
+    description: The engine's socket. Without one that of E(DOCKER_HOST), where it is C(unix://...), else C(/var/run/docker.sock).
+    type: path
   config: {description: "Where C(docker login) left the registry's password.", type: path, default: /root/.docker/config.json}
   progress: {description: File for the line of progress., type: path, default: /run/plumbline-image.progress}
 attributes:
@@ -62,7 +64,7 @@ from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import sentence
 from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.serving.image.bring import Bring
-from ansible.module_utils.plumbline.serving.image.engine import Engine
+from ansible.module_utils.plumbline.serving.image.engine import Engine, socket_of
 
 
 def main():
@@ -75,13 +77,13 @@ def main():
             "handed_on_by": {"type": "str", "default": ""},
             "timeout_s": {"type": "int", "default": 7200},
             "idle_s": {"type": "int", "default": 600},
-            "socket": {"type": "path", "default": "/var/run/docker.sock"},
+            "socket": {"type": "path"},
             "config": {"type": "path", "default": "/root/.docker/config.json"},
             "progress": {"type": "path", "default": "/run/plumbline-image.progress"},
         },
         supports_check_mode=True,
     )
-    bring = Bring(module.params, Engine(module.params["socket"]))
+    bring = Bring(module.params, Engine(socket_of(module.params["socket"])))
     bring.run(module.check_mode)
     keys = ("Id", "RepoDigests", "Size")
     images = [{key: bring.image.get(key) for key in keys}] if bring.image else []

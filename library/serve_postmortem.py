@@ -54,6 +54,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core.files import read_text
+from ansible.module_utils.plumbline.core.scrub import scrub_text
 from ansible.module_utils.plumbline.serving import cause as failure
 
 LOGS = ("server.log", "worker-*.log", "ray-*.log")
@@ -70,7 +71,7 @@ def container_causes(docker, name):
     except (OSError, subprocess.TimeoutExpired) as error:
         return ["the Docker engine does not answer: %s" % error]
     if done.returncode:
-        return ["the container %s is not there: %s" % (name, done.stderr.strip()[-200:])]
+        return ["the container %s is not there: %s" % (name, scrub_text(done.stderr).strip()[-200:])]
     state = json.loads(done.stdout)
     if state.get("Running"):
         return []

@@ -87,7 +87,7 @@ def docker(command, *arguments):
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EngineProblem("docker %s: %s" % (arguments[0], error)) from error
     if done.returncode:
-        raise EngineProblem("docker %s: %s" % (arguments[0], (done.stderr or done.stdout).strip()[-300:]))
+        raise EngineProblem("docker %s: %s" % (arguments[0], scrub_text(done.stderr or done.stdout).strip()[-300:]))
     return done.stdout.splitlines()
 
 

@@ -425,19 +425,24 @@ class CallbackModule(CallbackBase):
         name = re.sub(r"[^a-z0-9_.]+", "_", str(fact.get("name")))
         what = os.path.join("facts", host, "%s.%s.json" % (kind, name))
         self.kept += 1
-        status, said = self._judge(host, kind, name, fact)
-        line = "  %-10s %-12s %-10s %-22s %6.1f s" % (status, host, kind, fact.get("name"), fact.get("duration_s") or 0)
+        self.keeper.write(what, fact)  # before anything is made of it: a fact may hold anything
+        self._save_run()
+        try:
+            status, said = self._judge(host, kind, name, fact)
+        except Exception as error:  # whatever it is: the fact is kept, and Ansible would drop what else came with it
+            status, said = "incomplete", "%s cannot be checked: %s: %s" % (what, type(error).__name__, error)
+        took = fact.get("duration_s")
+        took = took if isinstance(took, (int, float)) else 0
+        line = "  %-10s %-12s %-10s %-22s %6.1f s" % (status, host, kind, fact.get("name"), took)
         line += "  " + said if said else ""
         self._verdicts[what] = (line, COLOURS.get(status, C.COLOR_ERROR))
-        self.keeper.write(what, fact)
-        self._save_run()
-        if not self._tally.folds(status, kind, fact):
+        if not self._tally.folds(status, kind, dict(fact, duration_s=took)):
             self._say(*self._verdicts[what])
 
     def _judge(self, host, kind, name, fact):
         """Return a fact's status and the sentence that explains it, as the report will see them."""
         if self._schemas is None:
-            return fact.get("status"), headline(fact)
+            return str(fact.get("status")), headline(fact)
         loaded = entry(host, kind, name, fact, self._schemas.problems(kind, fact))
         status = entry_status(loaded)
         return status, headline({"status": status, "reasons": entry_reasons(loaded)})

@@ -86,7 +86,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 @pytest.fixture
 def engine(tmp_path, monkeypatch):
     """What the stand-in tells; ``told["run"](...)`` runs the module against it."""
-    monkeypatch.setattr(toolkit, "look", lambda: pytest.fail("nobody asked for GPUs"))
+    monkeypatch.setattr(toolkit, "look", lambda _socket: pytest.fail("nobody asked for GPUs"))
     image = {"Id": ID, "RepoDigests": ["%s@%s" % (NAME, DIGEST)], "Size": 3_150_000_000, "Config": {"Env": []}}
     told = {"info": {"ServerVersion": "20.10.24", "DockerRootDir": str(tmp_path)}, "images": {}, "lines": PULLED, "asked": []}
     told.update(

@@ -63,3 +63,11 @@ def test_unknown_kind_and_status_are_refused():
 def test_slug():
     assert slug("Qwen/Qwen2.5-72B") == "qwen_qwen2.5_72b"
     assert slug("***") == "unnamed"
+
+
+def test_what_another_program_said_of_an_address_is_without_its_signature():
+    said = 'Get "https://me.blob.core.windows.net/c/blob?se=1&sp=r&sig=abcDEF%2F123&sv=2024": EOF'
+    item = reason("serve.registry", "failed", said, "a registry", "look at --api-key in vllm_serve_extra_args")
+    assert item["seen"] == said.replace("abcDEF%2F123", "[scrubbed]"), "and nothing else changes"
+    assert item["remedy"] == "look at --api-key in vllm_serve_extra_args", "our own words stay"
+    assert reason("a", "healthy", 5)["seen"] == 5

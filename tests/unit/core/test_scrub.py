@@ -49,6 +49,7 @@ def test_environment_that_a_fact_keeps():
         ("git clone https://me:hunter22@example.com/x", "hunter22"),
         ("Authorization: Bearer abc.def-123", "abc.def-123"),
         ("DefaultEndpointsProtocol=https;AccountKey=a2V5a2V5==;", "a2V5a2V5"),
+        ("the token hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567 is not valid", "hf_AbCdEfGh"),
         ("key AKIAABCDEFGHIJKLMNOP used", "AKIAABCDEFGHIJKLMNOP"),
         ("vllm serve m --api_key hidden1 --port 1", "hidden1"),
         ("ray start --redis-password hidden2", "hidden2"),
@@ -68,6 +69,8 @@ def test_secrets_that_addresses_headers_and_options_carry(text, secret):
         "--tokenizer-mode auto",
         "num_key_value_heads=2",
         "PASSED: 3 of 4",
+        "cannot read hf_quant_config.json",
+        "unexpected keyword argument hf_overrides, hf_transfer",
     ],
 )
 def test_what_only_looks_alike_stays(text):

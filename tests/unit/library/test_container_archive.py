@@ -58,6 +58,15 @@ def test_another_image_than_the_heads_is_refused(engine, capsys, tmp_path):
     assert result["failed"] and "the engine has no " + ID in result["msg"] and "registry" in result["msg"]
 
 
+def test_a_signature_in_what_an_engine_says_stays_away_from_reasons_and_message(engine, capsys, tmp_path):
+    written(tmp_path)
+    words = "write /blob: no space left on device: https://me.blob.core.windows.net/c?sig=abcDEF%2F123&sv=2024"
+    for said in (words, words.replace("no space left on device", "bad")):
+        engine["lines"] = [{"errorDetail": {"message": said}, "error": said}]
+        result = run(engine, capsys, tmp_path, "loaded")
+        assert result["failed"] and "abcDEF" not in str(result) and "sig=[scrubbed]" in result["reasons"][0]["seen"]
+
+
 def test_what_an_engine_refuses_is_named(engine, capsys, tmp_path):
     written(tmp_path)
     full = "Error processing tar file(exit status 1): write /blob: no space left on device"

@@ -10,6 +10,7 @@ import threading
 import container_image
 import pytest
 from ansible.module_utils.plumbline.serving.image import toolkit
+from ansible.module_utils.plumbline.serving.image.engine import SOCKET, Engine, EngineError, socket_of
 from engine_stand_in import DIGEST, ID, NAME, PULLED
 from module_run import run_module
 
@@ -87,6 +88,24 @@ def test_a_refusal_is_named_with_what_to_do(engine, capsys, status, words, check
     assert result["images"] == []
 
 
+def test_a_signature_in_an_engines_error_is_in_no_reason(engine, capsys):
+    signed = 'Get "https://acr.blob.core.windows.net/4711/?se=2026&sig=abcDEF%2F123&sp=r": EOF'
+    engine.update(lines=[*PULLED[:4], {"errorDetail": {"message": signed}, "error": signed}], after={})
+    assert "abcDEF" not in str(run(engine, capsys)["reasons"])
+    engine["refuses"] = (500, {"message": signed})
+    result = run(engine, capsys)
+    assert result["failed"] and "abcDEF" not in str(result["reasons"]) and "sig=[scrubbed]" in result["reasons"][0]["seen"]
+
+
+def test_nor_in_that_of_an_engine_that_does_not_say_what_it_is(engine, capsys, monkeypatch):
+    def info(_self):
+        raise EngineError(500, "https://acr.blob.core.windows.net/4711/?se=2026&sig=abcDEF%2F123&sp=r")
+
+    monkeypatch.setattr(Engine, "info", info)
+    result = run(engine, capsys)
+    assert "abcDEF" not in str(result["reasons"]) and "sig=[scrubbed]" in reason(result, "serve.engine")["seen"]
+
+
 def test_a_full_disk_is_named_with_what_is_free_and_what_had_come(engine, capsys):
     engine["lines"] = [*PULLED[:4], {"errorDetail": {"message": FULL}, "error": FULL}]
     result = run(engine, capsys)
@@ -152,11 +171,26 @@ def test_check_mode_fails_no_node_that_would_get_it_from_another(engine, capsys,
 
 
 def test_gpus_are_asked_about_before_anything_is_pulled(engine, capsys, monkeypatch):
-    found = {"engine": True, "hook": "", "cdi_hook": "", "newer": False, "version": ""}
-    monkeypatch.setattr(toolkit, "look", lambda: found)
+    asked, found = [], {"engine": True, "hook": "", "cdi_hook": "", "newer": False, "version": ""}
+    monkeypatch.setattr(toolkit, "look", lambda socket: asked.append(socket) or found)
     result = run(engine, capsys, gpus=True)
     assert result["failed"] and reason(result, "serve.toolkit")["status"] == "failed" and "nvidia-ctk runtime configure" in result["msg"]
     assert reason(result)["status"] == "healthy", "the image is brought all the same"
+    assert asked == [engine["socket"]]
+
+
+def test_the_engine_is_asked_where_docker_host_says(engine, capsys, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix://" + engine["socket"])
+    assert not run(engine, capsys, socket=None).get("failed") and engine["asked"]
+
+
+@pytest.mark.parametrize("host, path", [
+    ("unix:///run/user/1000/docker.sock", "/run/user/1000/docker.sock"), ("tcp://10.0.0.4:2376", SOCKET), ("ssh://node", SOCKET),
+    ("unix://", SOCKET), ("", SOCKET), (None, SOCKET),
+])  # fmt: skip
+def test_only_a_unix_socket_can_be_asked(host, path):
+    environ = {} if host is None else {"DOCKER_HOST": host}
+    assert socket_of(None, environ) == path and socket_of("/given.sock", environ) == "/given.sock"
 
 
 def test_no_engine_is_named(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -84,6 +85,37 @@ def test_a_fact_that_breaks_its_schema_is_kept_and_counts_as_incomplete(keeper, 
     assert line.split()[:3] == ["incomplete", "node1", "health"] and "fact.schema" in line and "measured" in line
     keeper.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": fact("degraded")}}}))
     assert keeper.said[1].split()[0] == "degraded" and "disk.free: 1 GiB (expected 5 GiB)" in keeper.said[1]
+
+
+def test_a_failed_fact_outlives_an_old_jsonschema(keeper, tmp_path, monkeypatch):
+    """Debian 12 and Ubuntu 24.04 have one without the package ``referencing``."""
+    monkeypatch.setitem(sys.modules, "referencing", None)
+    broken = dict(fact("failed"), measured={"cpu_count": "two"})
+    keeper.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": broken}}}))
+    assert json.loads((tmp_path / "facts/node1/health.node.json").read_text()) == broken
+    assert keeper.said[0].split()[:3] == ["failed", "node1", "health"] and "1 GiB" in keeper.said[0]
+
+
+@pytest.mark.parametrize("schemas", [True, False])
+@pytest.mark.parametrize(
+    "odd", [{"duration_s": "long"}, {"status": ["failed"]}, {"status": None}, {"reasons": [1]}, {"reasons": None}, {"name": {"a": 1}},
+            {"reasons": [{"status": "failed"}]}],
+)  # fmt: skip
+def test_whatever_a_fact_holds_it_is_kept_and_what_came_with_it_too(keeper, tmp_path, odd, schemas):
+    if not schemas:
+        keeper._schemas = None
+    keeper._tally.hosts = 100
+    odd = dict(fact("failed"), **odd)
+    keeper.v2_runner_on_ok(result({"plumbline_facts": {"node1": [odd], "node2": [fact("failed")]}}))
+    assert [json.loads(path.read_text()) for path in (tmp_path / "facts/node1").iterdir()] == [odd]
+    assert (tmp_path / "facts/node2/health.node.json").exists() and len(keeper.said) == 2
+
+
+def test_a_fact_whose_check_breaks_is_kept_and_incomplete(keeper, tmp_path, monkeypatch):
+    monkeypatch.setattr(callback, "entry_reasons", lambda _entry: [][1])
+    keeper.v2_runner_on_ok(result({"ansible_facts": {"plumbline": {"health": fact()}}}))
+    assert (tmp_path / "facts/node1/health.node.json").exists()
+    assert keeper.said[0].split()[0] == "incomplete" and "cannot be checked: IndexError" in keeper.said[0]
 
 
 def test_facts_of_several_hosts_go_to_their_hosts(keeper, tmp_path):

@@ -75,6 +75,13 @@ def test_values_never_stand_on_a_command_line(tmp_path):
     assert done.stdout.split() == ["hf_secretsecret", "HF_TOKEN"]
 
 
+def test_the_docker_command_finds_the_engine_that_the_node_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/elsewhere.sock")
+    argv, env = Runtime("box", MOCK)._command(["vllm"], {"A": "1"})
+    assert env["DOCKER_HOST"] == "unix:///run/elsewhere.sock" and "DOCKER_HOST" not in argv, "and the container gets none of it"
+    assert "DOCKER_HOST" not in Runtime()._command(["vllm"], {"A": "1"})[1]
+
+
 def test_refusing_container_is_said_in_its_own_words(tmp_path):
     with pytest.raises(RuntimeProblem, match="No such container: gone"):
         Runtime("gone", MOCK).start(["true"], "x", {}, str(tmp_path / "log"))

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ..core.scrub import scrub_text
+
 METRICS = ("ttft", "tpot", "itl", "e2el")
 TOTALS = ("num_prompts", "duration", "total_input_tokens", "output_throughput")
 # No time, rate or count of a benchmark comes near; NaN is below nothing and above nothing.
@@ -89,7 +91,7 @@ def first_error(result):
     for error in errors if isinstance(errors, list) else [errors]:
         lines = str(error or "").strip().splitlines()
         if lines:
-            return lines[-1][:300]
+            return scrub_text(lines[-1])[:300]
     return ""
 
 

@@ -7,6 +7,7 @@ import os
 import time
 
 from ..core import processes
+from ..core.scrub import scrub_text
 from . import client, result
 
 
@@ -62,4 +63,4 @@ def _last_line(path):
             lines = [line.strip() for line in stream if line.strip()]
     except OSError as error:
         return str(error)
-    return lines[-1][:300] if lines else "an empty log"
+    return scrub_text(lines[-1])[:300] if lines else "an empty log"

@@ -13,6 +13,10 @@ WITHOUT = {
 }
 
 
+# Package -> (what a new enough version brings along, since which version): there without it, it is too old.
+_BRINGS = {"jsonschema": ("referencing", "4.18")}
+
+
 def lacks(name):
     """Return whether the controller's Python has no package of this name; nothing is imported."""
     try:
@@ -23,6 +27,15 @@ def lacks(name):
 
 def lines():
     """Return ``[(what, sentence)]`` of what the report goes without, and what brings it."""
-    return [
-        (what, "%s. %s is missing: `%s` installs it" % (then, name, SETUP)) for name, (what, then) in sorted(WITHOUT.items()) if lacks(name)
-    ]
+    found = [(what, then, _why(name)) for name, (what, then) in sorted(WITHOUT.items())]
+    return [(what, "%s. %s" % (then, why)) for what, then, why in found if why]
+
+
+def _why(name):
+    """Return why a package does not do, and what brings one that does; ``""`` where it does."""
+    if lacks(name):
+        return "%s is missing: `%s` installs it" % (name, SETUP)
+    brought, since = _BRINGS.get(name, (None, None))
+    if brought and lacks(brought):
+        return "%s is too old (%s and later bring %s): `%s` installs a newer one" % (name, since, brought, SETUP)
+    return ""

@@ -113,11 +113,25 @@ CAUSES = (
 _TABLE = [(re.compile(pattern, re.S), cause, remedy) for pattern, cause, remedy in CAUSES]
 
 
+# What :func:`silence` says, at the end of a line.
+_SILENCE = re.compile(r"it has been silent for \d+ s[^\n]*(?=\n)")
+
+
+def silence(silent_s, at_s, line):
+    """Return the first line of the message on a node that fell silent ``at_s`` seconds into a task; ``line`` is its last of progress."""
+    return "it has been silent for %d s; %d s into the task, its last word was: %s" % (silent_s, at_s, line or "nothing yet")
+
+
 def explain(message, host, port=None, user=None):
     """Return ``(cause, remedy)`` as sentences; ``message`` is Ansible's, ``host``, ``port`` and ``user`` those of the connection.
 
-    What is not known is told in ssh's own last words; an ssh that said nothing is told as such.
+    What is not known is told in ssh's own last words; an ssh that said nothing is told as such. How long a node has been silent stands
+    behind the cause.
     """
+    silent = _SILENCE.search(str(message or ""))
+    if silent:
+        cause, remedy = explain(message[silent.end() :], host, port, user)
+        return "%s; %s" % (cause, silent.group()), remedy
     port = int(port) if str(port or "").isdigit() else 22
     who = "%s@%s" % (user, host) if user else str(host)
     words = {

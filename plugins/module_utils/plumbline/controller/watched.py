@@ -8,11 +8,15 @@ from __future__ import annotations
 import shlex
 import time
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+
+from . import unreachable
 
 POLL_S = 5  # at most: what is done at once is seen at once
 FIRST_S = 0.3
+# A node that says nothing for so long is lost. A restart of its sshd, a short break of the network and a slow answer are over before.
+SILENT_S = 150
 STATUS = "ansible.legacy.async_status"
 
 
@@ -21,6 +25,7 @@ class WatchedAction(ActionBase):
 
     _supports_async = True
     _supports_check_mode = True
+    _line = ""  # the last one that was shown
 
     def progress_path(self, arguments):
         """Return the path of the file on the node."""
@@ -36,25 +41,45 @@ class WatchedAction(ActionBase):
         return self._watch(result["ansible_job_id"], task_vars)
 
     def _watch(self, job, task_vars):
-        """Poll until the job is finished, as long as the task's ``async`` allows. A connection that breaks meanwhile is made again."""
+        """Poll until the job is finished, as long as the task's ``async`` allows. A connection that breaks meanwhile is made again.
+
+        Raises AnsibleConnectionFailure where the node has not answered for :data:`SILENT_S` seconds: all others wait for this one.
+        """
         folder = self._remote_expand_user(self.get_shell_option("async_dir", default="~/.ansible_async"))
-        began = time.monotonic()
+        began = heard = time.monotonic()
         given_up, answer, lost = began + self._task.async_val, {}, None
         while time.monotonic() < given_up:
             try:
-                answer, lost = self._status(job, folder, task_vars), None
-                if answer.get("finished") or (answer.get("failed") and answer.get("_ansible_parsed")):
-                    self._status(job, folder, task_vars, mode="cleanup")
-                    return self._without_job(answer)
-                self._show(task_vars)
+                answer = self._status(job, folder, task_vars)
+                lost = None if answer.get("_ansible_parsed") else AnsibleError(_last_words(answer))
+                if lost is None:
+                    heard = time.monotonic()
+                    if answer.get("finished") or answer.get("failed"):
+                        return self._done(answer, job, folder, task_vars)
+                    self._show(task_vars)
             except AnsibleError as error:
                 lost = error
                 if hasattr(self._connection, "reset"):
                     self._connection.reset()
+            if lost is not None and time.monotonic() - heard >= SILENT_S:
+                break
             time.sleep(min(POLL_S, max(FIRST_S, (time.monotonic() - began) / 2)))
         if lost is not None:
-            raise lost
+            raise self._silence(lost, time.monotonic() - heard, heard - began)
         return dict(failed=True, msg="not done within %d s" % self._task.async_val, async_result=answer)
+
+    def _done(self, answer, job, folder, task_vars):
+        """Return the module's result, and remove the job's file; a connection that breaks now takes nothing of it away."""
+        try:
+            self._status(job, folder, task_vars, mode="cleanup")
+        except AnsibleError:
+            pass
+        return self._without_job(answer)
+
+    def _silence(self, lost, silent_s, at_s):
+        """Return the error of a node that fell silent: for how long, how far its job was, and the connection's own words."""
+        kind = AnsibleConnectionFailure if isinstance(lost, AnsibleConnectionFailure) else AnsibleError
+        return kind("%s\n%s" % (unreachable.silence(silent_s, at_s, self._line), lost))
 
     def _status(self, job, folder, task_vars, mode="status"):
         arguments = {"jid": job, "mode": mode, "_async_dir": folder}
@@ -66,6 +91,7 @@ class WatchedAction(ActionBase):
         read = self._low_level_execute_command("cat %s 2>/dev/null || true" % shlex.quote(path))
         line = (read.get("stdout_lines") or [""])[-1].strip()
         if line:
+            self._line = line
             # Data that others parse may go to stdout.
             self._display.display("    %-12s %s" % (task_vars.get("inventory_hostname"), line), stderr=True)
 
@@ -74,3 +100,9 @@ class WatchedAction(ActionBase):
         for key in ("ansible_job_id", "started", "finished", "results_file"):
             answer.pop(key, None)
         return answer
+
+
+def _last_words(answer):
+    """Return what a node said that answered, but not as a module does: its Python is gone, or its disk."""
+    text = " ".join(str(answer.get(key) or "").strip() for key in ("module_stderr", "module_stdout", "msg")).strip()
+    return "the node answers, and not as a module: %s" % (text[-300:] or "no words")

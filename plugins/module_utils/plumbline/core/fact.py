@@ -12,6 +12,8 @@ import re
 import time
 from datetime import datetime, timezone
 
+from .scrub import scrub_text
+
 KINDS = ("health", "clocks", "gpu_baseline", "collective", "link", "model", "prediction", "startup", "benchmark")
 
 # From best to worst. "skipped" means "does not apply here" and is no verdict: it neither
@@ -29,11 +31,18 @@ def reason(check, status, seen, threshold=None, remedy=None):
     """Return one reason: what was checked, what was seen, what was expected, what to do.
 
     ``check`` is a dotted name such as ``disk.free``; the others are sentences for a person,
-    except ``status``, one of :data:`STATUSES`.
+    except ``status``, one of :data:`STATUSES`. ``seen`` loses its secrets: other programs' words stand in it, and an address that one
+    of them could not read may carry its signature. The others are our own words; who puts something else there takes them out.
     """
     if status not in STATUSES:
         raise ValueError("unknown status %r, expected one of %s" % (status, ", ".join(STATUSES)))
-    return {"check": check, "status": status, "seen": seen, "threshold": threshold, "remedy": remedy}
+    return {
+        "check": check,
+        "status": status,
+        "seen": scrub_text(seen) if isinstance(seen, str) else seen,
+        "threshold": threshold,
+        "remedy": remedy,
+    }
 
 
 def kind_of(fact):

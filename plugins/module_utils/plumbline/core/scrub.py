@@ -13,9 +13,11 @@ _NAMED = re.compile(r"\b(\w*(?:%s)\w*['\"]?)(=|: )%s" % (_WORDS, _VALUE), re.I)
 _OPTION_NAME = r"--(?:[a-z_-]*(?:api[-_]key|access[-_]key|password|secret)|(?:[a-z_-]*[-_])?token)"
 _OPTION = re.compile(r"(%s)([= ])%s" % (_OPTION_NAME, _VALUE))
 _IS_OPTION = re.compile(_OPTION_NAME)
-# Hugging Face, GitHub, GitLab, OpenAI, NVIDIA, Slack, AWS, and a signed JSON token. They begin a word.
+# Hugging Face, GitHub, GitLab, OpenAI, NVIDIA, Slack, AWS, and a signed JSON token. They begin a word. One of Hugging Face is letters
+# and digits alone; hf_quant_config.json and hf_overrides are names.
 _SHAPED = re.compile(
-    r"\b(?:hf_|ghp_|gho_|ghs_|github_pat_|glpat-|sk-|nvapi-|xox[abp]-)[A-Za-z0-9_-]{8,}|\bAKIA[0-9A-Z]{16}\b"
+    r"\bhf_(?!(?:[a-z]+_)+[a-z]+\b|overrides\b|transfer\b)[A-Za-z0-9_-]{8,}"
+    r"|\b(?:ghp_|gho_|ghs_|github_pat_|glpat-|sk-|nvapi-|xox[abp]-)[A-Za-z0-9_-]{8,}|\bAKIA[0-9A-Z]{16}\b"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"
 )
 # The signature of a shared access URL, a password in an address, and a header.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 
+from ..core.scrub import scrub_text
 from ..core.stats import quantile
 from . import alpha_beta
 
@@ -339,4 +340,4 @@ def last_line(text):
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("[W")]  # torch's log: [W1124 05:57:18.03 socket.cpp:207]
     errors = [line for line in lines if "Error" in line and "elastic" not in line and "Traceback" not in line]
-    return (errors or lines or [""])[-1][:400]
+    return scrub_text((errors or lines or [""])[-1])[:400]

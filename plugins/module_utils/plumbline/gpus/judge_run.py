@@ -7,6 +7,7 @@ import signal
 import statistics
 
 from ..core.fact import reason
+from ..core.scrub import scrub_text
 from . import equals
 from . import judge as gpu_judge
 from .devices import label
@@ -91,7 +92,7 @@ def _signal(number):
 
 def _last_line(text):
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else None
+    return scrub_text(lines[-1])[:300] if lines else None
 
 
 def copies_between(found, limits):

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 
+from ..core.scrub import scrub_text
 from . import chunk_server
 
 STALL_S = 4.0  # without a byte: a server that waits for news says so every second
@@ -39,7 +40,7 @@ def ssh_argv(config, user, address):
 
 def explain(text, source):
     """Return ``(check, seen, remedy)`` for a source that could not be copied from; ``text`` is what was said."""
-    text = " / ".join(line.strip() for line in (text or "").splitlines() if line.strip())[:600]
+    text = " / ".join(line.strip() for line in scrub_text(text or "").splitlines() if line.strip())[:600]
     seen = f"the copy from {source} failed: {text or 'nothing was said'}"
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return "model.disk", seen, "free space on this node, or set model_sync_path to a larger disk"

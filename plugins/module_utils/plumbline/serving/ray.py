@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 
+from ..core.scrub import scrub_text
+
 # Runs under the serving environment's Python, since a module's own Python has no ray. `ray status` and the state API need the
 # dashboard, which is off; the driver API does not.
 PROBE = r"""
@@ -46,4 +48,4 @@ def probe(runtime, python, address, node_ip, env, timeout_s=60.0):
         if line.startswith("PLUMBLINE "):
             return json.loads(line[len("PLUMBLINE ") :])
     said = (done.stderr.strip() or done.stdout.strip() or "exit status %d" % done.returncode).splitlines()[-1]
-    raise RayProbeError("Ray at %s: %s" % (address, said[:300]))
+    raise RayProbeError("Ray at %s: %s" % (address, scrub_text(said)[:300]))

@@ -15,10 +15,13 @@ import time
 import uuid
 
 from ..core import marks, processes
+from ..core.scrub import scrub_text
 
 # Tells the processes of one start apart from everything else of the same serving run.
 TOKEN = "PLUMBLINE_START_TOKEN"
 LABEL = "plumbline.serve"
+# How the docker command finds its engine; none of it goes into the container.
+CLIENT = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION")
 # `docker exec --detach` throws output away; the log lies where the host has it too. The limit is the second mark (core.marks): bash calls
 # it -x, dash and busybox -w.
 _INTO_LOG = (
@@ -97,8 +100,9 @@ class Runtime:
         """Return ``(argv, env)`` for Popen. Values go by the client's environment, never by its command line."""
         if not self.container:
             return list(argv), processes.base_environment(env)
+        client = {name: os.environ[name] for name in CLIENT if name in os.environ}
         names = [word for key in sorted(env) for word in ("--env", key)]
-        return [self.docker, "exec", *options, *names, self.container, *argv], processes.base_environment(env)
+        return [self.docker, "exec", *options, *names, self.container, *argv], processes.base_environment({**client, **env})
 
     def start(self, argv, serve_id, env, log_path, patience_s=10.0):
         """Start ``argv`` detached, marked with ``serve_id``, output appended to ``log_path``; return its pid as the node counts.
@@ -118,7 +122,7 @@ class Runtime:
         command, client_env = self._command(inside, marked, ["--detach"])
         done = subprocess.run(command, env=client_env, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
-            raise RuntimeProblem("docker exec %s: %s" % (self.container, (done.stderr or done.stdout).strip()[-300:]))
+            raise RuntimeProblem("docker exec %s: %s" % (self.container, scrub_text(done.stderr or done.stdout).strip()[-300:]))
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             pids = _with_token(token)

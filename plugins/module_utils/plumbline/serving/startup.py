@@ -15,6 +15,7 @@ import urllib.request
 
 from ..core.fact import PASSING, Measurement
 from ..core.files import read_text
+from ..core.scrub import scrub_text
 from ..machine import net
 from ..model import config as served_model
 from ..model import memory as model_memory
@@ -46,7 +47,7 @@ def complete(url, served_name, timeout_s, key=""):
             choices = found.get("choices") if isinstance(found, dict) else None
             return bool(choices), "" if choices else "an answer without choices"
     except urllib.error.HTTPError as error:
-        return False, "HTTP %d: %s" % (error.code, error.read()[:200].decode(errors="replace"))
+        return False, "HTTP %d: %s" % (error.code, scrub_text(error.read(2000).decode(errors="replace"))[:200])
     except (OSError, ValueError, http.client.HTTPException) as error:
         return False, str(error)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import random
+import sys
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
+from ansible.module_utils.plumbline.controller import lacking
 from ansible.module_utils.plumbline.controller.report import data
 from ansible.module_utils.plumbline.controller.report.accept import _Compiler, accepts
 from ansible.module_utils.plumbline.controller.report.data import Schemas
@@ -112,3 +115,42 @@ def test_without_jsonschema_a_fact_is_judged_as_well_and_the_problem_says_how_to
     (said,) = schemas.problems("health", dict(fact, status="good"))
     assert said == "does not fit docs/schema/fact.schema.json; to see where: `make setup` installs jsonschema"
     assert schemas.problems("health", [])[-1] == "$.schema: None in a file named health.*"
+
+
+def old(schema):
+    raise TypeError("no registry")  # made by attrs, which names the argument that it does not know
+
+
+@pytest.mark.parametrize("how", ["no referencing", "no registry", "no such draft"])
+def test_with_an_old_jsonschema_a_fact_is_judged_as_well(monkeypatch, how):
+    """4.10 of Debian 12 and Ubuntu 24.04 has no ``referencing``; beside one it takes no ``registry``. 3.2 has no Draft202012Validator."""
+    if how == "no referencing":
+        monkeypatch.setitem(sys.modules, "referencing", None)
+    elif how == "no registry":
+        monkeypatch.setattr(jsonschema, "Draft202012Validator", old)
+    else:
+        monkeypatch.setitem(sys.modules, "jsonschema", SimpleNamespace(__spec__=jsonschema.__spec__))
+    fact = next(item for item in facts() if item["schema"] == "plumbline.health/1")
+    schemas = Schemas(str(SCHEMAS))
+    assert schemas.problems("health", fact) == []
+    (said,) = schemas.problems("health", dict(fact, status="good"))
+    assert said == "does not fit docs/schema/fact.schema.json; to see where: `make setup` installs jsonschema"
+
+
+def test_a_check_that_breaks_is_a_problem_of_the_fact(monkeypatch):
+    fact = next(item for item in facts() if item["schema"] == "plumbline.health/1")
+    schemas = Schemas(str(SCHEMAS))
+    monkeypatch.setattr(schemas, "_accepts", lambda _name, _fact: [][1])
+    assert schemas.problems("health", fact) == ["cannot be checked against docs/schema: IndexError: list index out of range"]
+
+
+def test_the_report_says_that_jsonschema_is_missing_or_too_old(monkeypatch):
+    assert lacking.lines() == []
+    monkeypatch.setitem(sys.modules, "referencing", None)
+    ((what, said),) = lacking.lines()
+    assert what == "schemas" and said.endswith(
+        "jsonschema is too old (4.18 and later bring referencing): `make setup` installs a newer one"
+    )
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    ((what, said),) = lacking.lines()
+    assert what == "schemas" and said.endswith("jsonschema is missing: `make setup` installs it")

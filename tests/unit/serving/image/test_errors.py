@@ -75,3 +75,19 @@ def test_words_that_nobody_knows_are_passed_on():
 def test_the_name_is_said_once_and_long_words_are_cut():
     said = errors.explain("manifest for %s not found: manifest unknown %s" % (NAME, "x" * 1000), Reference(NAME))[1]
     assert said.count(NAME) == 1 and said.endswith("…") and len(said) < 600
+
+
+SIGNED = "https://acr.blob.core.windows.net/4711/?se=2026&sig=abcDEF%2F123&sp=r"
+USER = "https://robot:hunter2hunter2@registry:5000/v2/"
+
+
+@pytest.mark.parametrize("words, secret", [
+    ('error pulling image configuration: download failed: Get "%s": dial tcp: i/o timeout' % SIGNED, "abcDEF"),
+    ('Get "%s": dial tcp: connection refused' % USER, "hunter2"),
+    ("nobody knows: " + SIGNED, "abcDEF"),
+    # Cut behind the password, what tells that it is one would be gone.
+    ("x" * 370 + ' Get "%s": dial tcp: connection refused' % USER, "hunter2"),
+])  # fmt: skip
+def test_what_an_engine_says_of_an_address_is_without_its_secrets(words, secret):
+    said = str(errors.explain(words, Reference(NAME)))
+    assert secret not in said and "[scrubbed]"[:4] in said

@@ -98,6 +98,10 @@ def proc(tmp_path, monkeypatch):
     return tmp_path
 
 
+def look(proc):
+    return toolkit.look(str(proc / "run/docker.sock"), str(proc / "proc"))
+
+
 def boot(proc, seconds):
     program(proc / "proc/stat", "cpu 1 2\nbtime %d\n" % seconds)
 
@@ -110,9 +114,9 @@ def test_the_toolkit_is_looked_for_where_the_engine_looks(proc):
     )
     born = os.stat(hook).st_ctime
     boot(proc, born + 3600)
-    assert toolkit.look(str(proc / "proc")) == {"engine": True, "hook": str(hook), "cdi_hook": "", "version": "1.17.8", "newer": False}
+    assert look(proc) == {"engine": True, "hook": str(hook), "cdi_hook": "", "version": "1.17.8", "newer": False}
     boot(proc, born - 3600)
-    assert toolkit.look(str(proc / "proc"))["newer"] is True
+    assert look(proc)["newer"] is True
 
 
 def test_an_engine_with_a_root_of_its_own_does_not_see_the_machines_hook(proc):
@@ -121,15 +125,41 @@ def test_an_engine_with_a_root_of_its_own_does_not_see_the_machines_hook(proc):
     boot(proc, 0)
     (proc / "proc/77/root").unlink()
     (proc / "proc/77/root").mkdir()
-    assert toolkit.look(str(proc / "proc"))["hook"] == ""
+    assert look(proc)["hook"] == ""
+
+
+@pytest.fixture
+def nested(proc):
+    """An engine in a container, docker-in-docker, with a pid lower than that of the node's own engine."""
+    program(proc / "proc/12/comm", "dockerd\n")
+    program(proc / "proc/12/stat", "12 (dockerd) S " + " ".join(["0"] * 18) + " 5 0 0")
+    (proc / "proc/12/root").mkdir()
+    program(proc / "run/docker.pid", "77")
+    hook = program(proc / "bin/nvidia-container-runtime-hook")
+    boot(proc, os.stat(hook).st_ctime + 3600)
+    return proc
+
+
+def test_the_engine_is_the_one_whose_pid_lies_beside_its_socket(nested):
+    assert look(nested)["hook"].endswith("nvidia-container-runtime-hook"), "and not the one in a container, which sees no hook"
+
+
+@pytest.mark.parametrize("stale", [None, "", "78", "4711", "x"])
+def test_without_that_pid_an_engine_of_this_node_goes_before_one_in_a_container(nested, stale):
+    (nested / "run/docker.pid").unlink()
+    if stale is not None:
+        program(nested / "run/docker.pid", stale)
+    program(nested / "proc/12/status", "Name:\tdockerd\nNSpid:\t12\t1\n")
+    program(nested / "proc/77/status", "Name:\tdockerd\nNSpid:\t77\n")
+    assert look(nested)["hook"].endswith("nvidia-container-runtime-hook")
 
 
 def test_without_engine_and_toolkit_nothing_is_found(proc):
     program(proc / "proc/77/comm", "podman\n")
-    seen = toolkit.look(str(proc / "proc"))
+    seen = look(proc)
     assert seen["engine"] is False and seen["newer"] is False
 
 
 def test_a_toolkit_that_does_not_answer_has_no_version(proc):
     program(proc / "bin/nvidia-ctk", "#!/bin/sh\nexit 1\n").chmod(stat.S_IRUSR | stat.S_IXUSR)
-    assert toolkit.look(str(proc / "proc"))["version"] == ""
+    assert look(proc)["version"] == ""

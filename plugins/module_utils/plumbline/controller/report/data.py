@@ -182,15 +182,26 @@ class Schemas:
         return self._validators[name]
 
     def _broken(self, name, fact):
-        """Return where a fact breaks a schema that does not accept it, as sentences; without jsonschema, that it does."""
-        if lacks("jsonschema"):
-            return ["does not fit docs/schema/%s; to see where: `%s` installs jsonschema" % (name, SETUP)]
-        errors = sorted(self._validator(name).iter_errors(fact), key=lambda error: (error.json_path, error.message))
+        """Return where a fact breaks a schema that does not accept it, as sentences; without a new enough jsonschema, that it does."""
+        plain = ["does not fit docs/schema/%s; to see where: `%s` installs jsonschema" % (name, SETUP)]
+        if lacks("jsonschema") or lacks("referencing"):  # before 4.18 without referencing, as distributions have it
+            return plain
+        try:
+            validator = self._validator(name)
+        except (ImportError, AttributeError, TypeError):  # an old one beside referencing takes no registry, or has no such draft
+            return plain
+        errors = sorted(validator.iter_errors(fact), key=lambda error: (error.json_path, error.message))
         found = ["%s: %s" % (error.json_path, _short(error.message)) for error in errors[:5]]
         return found + (["and %d more problems against %s" % (len(errors) - 5, name)] if len(errors) > 5 else [])
 
     def problems(self, kind, fact):
-        """Return what is wrong with a fact as sentences (at most five for each schema)."""
+        """Return what is wrong with a fact as sentences (at most five for each schema); nothing is raised."""
+        try:
+            return self._problems(kind, fact)
+        except Exception as error:  # whatever it is: who asks keeps the fact, with this sentence
+            return ["cannot be checked against docs/schema: %s: %s" % (type(error).__name__, _short(str(error)))]
+
+    def _problems(self, kind, fact):
         if kind not in KINDS:
             return ["unknown kind %r, expected one of %s" % (kind, ", ".join(KINDS))]
         names = ["fact.schema.json", "%s.schema.json" % kind]

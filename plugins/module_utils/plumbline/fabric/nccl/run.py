@@ -9,6 +9,7 @@ import subprocess
 import time
 
 from ...core import processes
+from ...core.scrub import scrub_text
 from . import command as nccl_command
 from . import output as nccl_output
 
@@ -96,11 +97,11 @@ def cause(text):
     found = []
     for pattern in TELLING:
         match = pattern.search(text)
-        if match and match.group().strip() not in found:
-            found.append(match.group().strip()[:250])
+        if match and scrub_text(match.group().strip())[:250] not in found:
+            found.append(scrub_text(match.group().strip())[:250])
         if len(found) == 2:
             break
     if not found:
         lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#") and "NCCL INFO" not in line]
         found = lines[-2:]
-    return "; ".join(found)[:500] or "nothing was said"
+    return "; ".join(map(scrub_text, found))[:500] or "nothing was said"

@@ -6,6 +6,7 @@ sum is a failure, and ranks that set out and did not come back are a warning, si
 
 from __future__ import annotations
 
+from ...core.scrub import scrub_text
 from ...fabric import collective
 from .groups import named
 
@@ -92,5 +93,11 @@ def _judge_end(measurement, group, states, ended, found):
            "--disable-custom-all-reduce"),
     )  # fmt: skip
     measurement.context.setdefault("errors", []).append(
-        {"group": named(group), "stage": stage, "error": text, "trace": teller.get("trace"), "log": tail[-3000:]}
+        {
+            "group": named(group),
+            "stage": stage,
+            "error": scrub_text(text),
+            "trace": scrub_text(teller.get("trace") or "") or None,
+            "log": tail[-3000:],
+        }
     )

@@ -12,6 +12,7 @@ import bisect
 import re
 from typing import NamedTuple
 
+from ...core.scrub import scrub_text
 from . import kinds
 from .lines import Line
 
@@ -182,6 +183,9 @@ def _streams(lines):
 
 def _shortened(text, at):
     """Return ``text`` in at most :data:`LIMIT` characters, with what lies ``at``, by which it was known."""
+    clean = scrub_text(text)  # before a cut hides what tells a secret
+    if clean != text:
+        text, at = clean, len(scrub_text(text[:at]))
     if len(text) <= LIMIT:
         return text
     if at < LIMIT - 100:
@@ -316,7 +320,7 @@ def _plain(lines, used):
             continue
         meaning = None if _REQUEST.search(said) or _REQUEST_SOURCE.match(line.source) else kinds.of_line(said)
         if meaning and meaning.kind in _SHELL_KINDS and lives and not line.level:
-            hints.append(Candidate(said[:LIMIT], line, meaning._replace(weight=kinds.VAGUE)))
+            hints.append(Candidate(scrub_text(said)[:LIMIT], line, meaning._replace(weight=kinds.VAGUE)))
         elif meaning:
             found.append(Candidate(_shortened(said, meaning.at), line, meaning))
     return found, hints
@@ -328,7 +332,7 @@ def _still_waiting(lines):
     for line in lines:
         said = line.said.strip()
         if _WAITING in said:
-            waiting = [Candidate(said[:LIMIT], line, kinds.of_error(said)._replace(weight=kinds.ECHO + 6))]
+            waiting = [Candidate(scrub_text(said)[:LIMIT], line, kinds.of_error(said)._replace(weight=kinds.ECHO + 6))]
         elif _WORKER_STARTED.search(said):
             waiting = []
     return waiting

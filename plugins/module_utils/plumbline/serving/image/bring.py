@@ -45,7 +45,7 @@ class Bring:
         info = self.engine.info()
         self._root = info.get("DockerRootDir") or self._root
         if self.args["gpus"]:
-            self.reasons.append(toolkit.judge(info, toolkit.look()))
+            self.reasons.append(toolkit.judge(info, toolkit.look(self.engine.path)))
         self.image = self.engine.image(reference.wanted)
         if check_mode and self.image is None and self.args["handed_on_by"]:
             self.changed = True

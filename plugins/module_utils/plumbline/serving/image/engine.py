@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import time
 import urllib.parse
@@ -17,6 +18,12 @@ ANSWER_S = 30
 _PIECE = 1 << 20
 _LATE = "it was not done in time"
 TIMED_OUT = (socket.timeout, TimeoutError)  # noqa: UP041 - two classes before Python 3.10
+
+
+def socket_of(given=None, environ=None):
+    """Return the socket's path: the one given, else that of DOCKER_HOST where it is ``unix://...``, else the usual."""
+    host = (os.environ if environ is None else environ).get("DOCKER_HOST") or ""
+    return given or (host[len("unix://") :] if host.startswith("unix://") else "") or SOCKET
 
 
 class EngineError(Exception):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from ...core.scrub import scrub_text
+
 _LOOK_UP = "look the digest up with `docker buildx imagetools inspect <name>:<tag>`; was it pushed to this registry?"
 
 # In this order: a registry that is down behind a proxy also says refused; TLS errors name a host and a port, too.
@@ -77,7 +79,7 @@ _KINDS = (
 
 def explain(words, reference, root="/var/lib/docker"):
     """Return ``(check, seen, threshold, remedy)`` of what an engine said when it could not pull; ``root`` is where it keeps images."""
-    url = re.search(r"https?://[^/\"\s]+/v2/", words)
+    url = re.search(r"https?://[^/\"\s]+/v2/", scrub_text(words))
     names = {"registry": reference.registry, "wanted": reference.wanted, "root": root}
     names["url"] = url.group() if url else "https://%s/v2/" % reference.registry
     for pattern, check, seen, threshold, remedy in _KINDS:
@@ -94,6 +96,6 @@ def _filled(text, names):
 
 
 def _short(words, reference):
-    """Return the words on one line, the name that was said already as ``it``."""
-    words = " ".join(words.split()).replace(reference.wanted, "it")
+    """Return the words on one line without secrets, the name that was said already as ``it``. A cut could hide what tells a secret."""
+    words = " ".join(scrub_text(words).split()).replace(reference.wanted, "it")
     return words if len(words) <= 400 else words[:400] + "…"

@@ -14,10 +14,13 @@ import shutil
 import subprocess
 
 from ...core import fact, processes
+from ...core.files import read_int, read_text
+from .engine import SOCKET
 
 CHECK = "serve.toolkit"
 HOOK, CDI_HOOK, CTK = "nvidia-container-runtime-hook", "nvidia-cdi-hook", "nvidia-ctk"
 CDI_SINCE = 29
+PIDFILE = "docker.pid"
 _SLACK_S = 60  # the time of boot, from which a start is counted, moves as a clock is set right
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _EXPECTED = "%s in the engine's PATH as it started" % HOOK
@@ -28,13 +31,13 @@ _INSTALL = (
 _RESTART = "`nvidia-ctk runtime configure --runtime=docker` and `systemctl restart docker`"
 
 
-def look(proc="/proc"):
-    """Return what the toolkit is on this node: ``{"hook", "cdi_hook", "version", "newer", "engine"}``.
+def look(socket=SOCKET, proc="/proc"):
+    """Return what the toolkit is for the engine behind a socket: ``{"hook", "cdi_hook", "version", "newer", "engine"}``.
 
     ``hook`` and ``cdi_hook`` are paths in the PATH of the engine, ``""`` for none. ``engine`` tells whether its process was found: a
     rootless or remote one is not. ``newer`` is whether the hook came after the engine had started.
     """
-    pid = _dockerd(proc)
+    pid = _dockerd(socket, proc)
     path = (processes.environment_of(pid).get("PATH") if pid else None) or _DEFAULT_PATH
     # Its own root: an engine from a snap has another /usr than the machine.
     root = os.path.join(proc, str(pid), "root") if pid else ""
@@ -90,16 +93,29 @@ def _major(info):
     return int(found.group()) if found else 0
 
 
-def _dockerd(proc):
-    """Return the pid of the engine, None without one."""
-    for name in sorted((entry for entry in os.listdir(proc) if entry.isdigit()), key=int):
-        try:
-            with open(os.path.join(proc, name, "comm"), encoding="utf-8", errors="replace") as handle:
-                if handle.read().strip() == "dockerd":
-                    return int(name)
-        except OSError:
-            continue
-    return None
+def _dockerd(socket, proc):
+    """Return the pid of the engine, None without one.
+
+    It writes its pid beside its socket (``--pidfile``: /var/run/docker.pid; a rootless one's is in its XDG_RUNTIME_DIR). Another process
+    dockerd may be one in a container, docker-in-docker: without that file, one that is in this node's own pid
+    namespace goes first.
+    """
+    for folder in (os.path.dirname(socket), os.path.dirname(SOCKET)):
+        named = read_int(os.path.join(folder, PIDFILE))
+        if named and _is_dockerd(named, proc):
+            return named
+    found = [pid for pid in processes.pids(proc) if _is_dockerd(pid, proc)]
+    return min(found, key=lambda pid: (_in_a_container(pid, proc), pid), default=None)
+
+
+def _is_dockerd(pid, proc):
+    return (read_text(os.path.join(proc, str(pid), "comm")) or "").strip() == "dockerd"
+
+
+def _in_a_container(pid, proc):
+    """Tell whether a process has a pid of its own in a namespace below this one: ``NSpid`` has more than one (proc_pid_status(5))."""
+    found = re.search(r"^NSpid:(.*)$", read_text(os.path.join(proc, str(pid), "status")) or "", re.M)
+    return bool(found) and len(found.group(1).split()) > 1
 
 
 def _started(pid, proc):
