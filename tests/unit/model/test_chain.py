@@ -283,6 +283,10 @@ def test_what_an_interrupted_copy_of_another_manifest_left_is_removed(world):
         ("[Errno 28] No space left on device", "model.disk", "free"),
         ("head: Host key verification failed.", "model.ssh", "another host key"),
         ("head: root@10.0.0.1: Permission denied (publickey).", "model.ssh", "authorized_keys"),
+        # What the program that hands out chunks says to a user who may not read the model, and what this node's own kernel says.
+        ("head: PermissionError: [Errno 13] Permission denied: '/m'", "model.source", "hpc cannot read /m on"),
+        ("[Errno 13] Permission denied: '/m/.plumbline-sync/part/a'", "model.files", "this node"),
+        ("head: sh: 1: python3: Permission denied", "model.ssh", "python3"),
         ("head: ssh: connect to host 10.0.0.1 port 22: Connection refused", "model.ssh", "sshd"),
         ("head: ssh: connect to host 10.0.0.1 port 22: Connection timed out", "model.ssh", "port"),
         ("head: FileNotFoundError: /m/a is gone", "model.source", "head"),
@@ -293,5 +297,5 @@ def test_what_an_interrupted_copy_of_another_manifest_left_is_removed(world):
     ],
 )
 def test_explain(text, check, remedy):
-    found, seen, what = peer.explain(text, "head:/m")
+    found, seen, what = peer.explain(text, "head:/m", "hpc")
     assert found == check and "head:/m" in seen and remedy in what

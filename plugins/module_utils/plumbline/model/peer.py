@@ -7,6 +7,7 @@ import fcntl
 import inspect
 import json
 import os
+import re
 import select
 import subprocess
 import tempfile
@@ -37,21 +38,33 @@ def ssh_argv(config, user, address):
     return ["ssh", "-F", config, "-o", "ConnectTimeout=5", "-o", "ClearAllForwardings=yes", "-T", "-l", user, "--", address]
 
 
-def explain(text, source):
-    """Return ``(check, seen, remedy)`` for a source that could not be copied from; ``text`` is what was said."""
+def unreadable(text):
+    """Return the path that the program at the other end could not read for want of permission, None where that is not what it said."""
+    found = re.search(r"PermissionError: [^']*'([^']*)'", text)
+    return found.group(1) if found else None
+
+
+def explain(text, source, user="the user who logs in there"):
+    """Return ``(check, seen, remedy)`` for a source that could not be copied from; ``text`` is what was said, by ``user`` at its end."""
     text = " / ".join(line.strip() for line in (text or "").splitlines() if line.strip())[:600]
     seen = f"the copy from {source} failed: {text or 'nothing was said'}"
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return "model.disk", seen, "free space on this node, or set model_sync_path to a larger disk"
     if "Host key verification failed" in text:
         return "model.ssh", seen, "the head answers with another host key than it has: who answers at that address?"
-    if "Permission denied" in text:
+    if unreadable(text):
+        remedy = f"{user} cannot read {unreadable(text)} on the node that was asked: chmod -R go+rX there, and x for the folders above"
+        return "model.source", seen, remedy
+    if "[Errno 13]" in text:
+        return "model.files", seen, "this node may not write there: look at the owner, the mode and the mount of model_sync_path"
+    # As ssh says it, with the methods that it tried; others are denied other things.
+    if "Permission denied (" in text:
         return "model.ssh", seen, "the head did not accept this node's key: look at its authorized_keys and sshd log"
     if "not done in time" in text:
         return "model.transfer", seen, "raise model_sync_timeout_s, or look at the link; the next run goes on from here"
     if "other bytes than" in text or "No such file or directory" in text or "is gone" in text or "no copy" in text:
         return "model.source", seen, "the head's files changed during the copy: check the head's verdict, run it again"
-    if "python3" in text and "not found" in text:
+    if "python3" in text and ("not found" in text or "Permission denied" in text):
         return "model.ssh", seen, "python3 (3.9 or newer) must be on the PATH of the user that logs in there"
     if any(word in text for word in ("Connection refused", "timed out", "No route to host", "connection ended", "no byte")):
         return "model.ssh", seen, "is the head's sshd up and reachable from this node (its port, 22 by default)? then run it again"
