@@ -28,6 +28,10 @@ class PeerError(Exception):
     """The peer, or the way to it, failed; the text says how."""
 
 
+class Broken(PeerError):
+    """The connection did not come about, ended or fell silent: that may be the fault of this one connection, or of a moment."""
+
+
 class Left(Exception):
     """The connection was given up in the middle of a chunk, because another peer was chosen."""
 
@@ -100,7 +104,7 @@ class Connection:
             while view:
                 view = view[self.process.stdin.write(view) :]
         except OSError:
-            raise PeerError(self.why()) from None
+            raise Broken(self.why()) from None
 
     def ask(self, **request):
         self.say(json.dumps(request).encode("ascii") + b"\n")
@@ -123,12 +127,12 @@ class Connection:
             if self.given_up():
                 raise Left
             if time.monotonic() >= deadline:
-                raise PeerError(f"no byte for {patience_s:.0f} s")
+                raise Broken(f"no byte for {patience_s:.0f} s")
         if self.given_up():
             raise Left
         data = os.read(self.out, most)
         if not data:
-            raise PeerError(self.why())
+            raise Broken(self.why())
         return data
 
     def header(self, patience_s=STALL_S):
