@@ -63,7 +63,8 @@ def explain(text, source, user="the user who logs in there"):
         return "model.files", seen, "this node may not write there: look at the owner, the mode and the mount of model_sync_path"
     # As ssh says it, with the methods that it tried; others are denied other things.
     if "Permission denied (" in text:
-        return "model.ssh", seen, "the head did not accept this node's key: look at its authorized_keys and sshd log"
+        remedy = "the head did not accept this node's key: look at its sshd log, and at authorized_keys (from= has the nodes' addresses)"
+        return "model.ssh", seen, remedy
     if "not done in time" in text:
         return "model.transfer", seen, "raise model_sync_timeout_s, or look at the link; the next run goes on from here"
     if "other bytes than" in text or "No such file or directory" in text or "is gone" in text or "no copy" in text:
