@@ -380,7 +380,7 @@ class Sync:
             )  # fmt: skip
 
     def explain(self, trouble, needed):
-        check, seen, remedy = peer.explain(str(trouble), self.source)
+        check, seen, remedy = peer.explain(str(trouble), self.source, self.args["user"])
         if check == "model.disk":
             seen += f"; {manifests.free_bytes(self.path)} bytes free now, {needed} bytes needed"
         self.measurement.add(check, "failed", seen, "every file copied", remedy)

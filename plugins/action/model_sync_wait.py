@@ -11,6 +11,8 @@ short_description: wait for a copy of the model and say how far it is
 description:
   - Waits for the M(model_sync) that a task started in the background, and returns what it returns.
   - Every ten seconds it says how much has come, how fast, from whom, and how long it will take, as the module notes it on the node.
+  - A copy that says nothing, as while it hashes, is waited for as long as its process is there. A connection that breaks meanwhile is
+    made again, for two and a half minutes.
 options:
   job: {description: "The job's number, C(ansible_job_id).", type: str, required: true}
   path: {description: "The model's folder on the node, in which the module notes its progress.", type: str, required: true}
@@ -34,10 +36,12 @@ fact:
   returned: when it ended
 """
 
+import contextlib
 import json
 import shlex
 import time
 
+from ansible.errors import AnsibleError
 from ansible.module_utils.plumbline.core.fact import reason
 from ansible.module_utils.plumbline.model.chunk_server import PROGRESS, WORK
 from ansible.plugins.action import ActionBase
@@ -47,7 +51,10 @@ LOOK_S = 0.5, 2.0  # between looks at the note, which is one file: at first, and
 ASK_S = 10.0  # after so long the job itself is asked, though its note is there: it may have been killed
 SILENT_S = 3.0  # a note that has not changed for so long has it asked as well
 SAY_S = 10.0
-DEAD_S = 60.0  # a living module writes its note every second, at worst when it has waited for a node that is down
+DEAD_S = 60.0  # after so long without a new note its process is looked for: it may only be hashing
+LOST_S = 150.0  # without any answer of the node: its sshd may be started anew, its link may flap
+# Prints who runs the job, by its wrapper's argument, and then that it could look; grep's own argument does not match itself.
+RUNS = "grep -qzx grep /proc/self/cmdline && { grep -slzx %s /proc/[0-9]*/cmdline; echo looked; }"
 
 
 def interrupted(fact, said, why):
@@ -76,6 +83,22 @@ def words(said):
     return "%d %% of %.1f GB, %.1f MB/s from %s, %s" % (done, (kept + missing) / 1e9, rate / 1e6, source, left)
 
 
+class Notes:
+    """The notes of this copy. What lies there at the first look may be an earlier one's: there is none until it changes."""
+
+    def __init__(self, now):
+        self.looked, self.old = False, None
+        self.last = None  # the last of this copy's
+        self.fresh = now  # when it came
+
+    def take(self, note, now):
+        """Take what a look found, None where there is no note."""
+        if not self.looked:
+            self.looked, self.old = True, note
+        if note is not None and note != self.old and note != self.last:
+            self.last, self.fresh, self.old = note, now, None
+
+
 class ActionModule(ActionBase):
     """The action behind ``model_sync_wait:``."""
 
@@ -90,50 +113,100 @@ class ActionModule(ActionBase):
         """Return what the module returns."""
         result = super().run(tmp, task_vars)
         _validated, given = self.validate_argument_spec(argument_spec=self.ARGUMENTS)
-        job, path, timeout_s = given["job"], given["path"], given["timeout_s"]
-        started = asked = said = fresh = time.monotonic()
-        before, look_s = None, LOOK_S[0]
+        self.job, self.path, self.task_vars = given["job"], given["path"], task_vars or {}
+        result.update(self.wait(given["timeout_s"]))
+        return self.told(result, given["fact"])
+
+    def wait(self, timeout_s):
+        """Return what the job returned, or how else the wait ended. Raises AnsibleError where the node answers no more."""
+        started = heard = time.monotonic()
+        self.asked = self.said = self.lives = started
+        self.notes, self.trouble, look_s = Notes(started), "", LOOK_S[0]
         while True:
-            text = self.note(path)
-            note, now = words(text), time.monotonic()
-            if text != before or text is None:
-                before, fresh = text, now
-            if not note or now - asked >= (ASK_S if now - fresh < SILENT_S else SILENT_S):
-                asked = now
-                status = self.status(job, task_vars)
-                if status.get("finished") or status.get("failed"):
-                    result.update(status)
-                    return self.told(result, given["fact"], path, "the copy ended without a result: it was killed")
-            if note and now - said >= SAY_S:
-                said = now
-                Display().display("    %-12s %s" % ((task_vars or {}).get("inventory_hostname", ""), note))
-            if now - fresh >= DEAD_S:
-                result.update(failed=True, msg="the copy says nothing for %d s: it was killed; the next run goes on from there" % DEAD_S)
-                return self.told(result, given["fact"], path, "the copy says nothing for %d s: it was killed" % DEAD_S)
-            if now - started >= timeout_s:
-                result.update(failed=True, msg="the copy still runs on the node after %d s: see its processes there" % timeout_s)
-                return self.told(result, given["fact"], path, result["msg"])
+            try:
+                ended, heard = self.look(), time.monotonic()
+                if ended:
+                    return ended
+            except AnsibleError:
+                if time.monotonic() - heard >= LOST_S:
+                    raise
+                with contextlib.suppress(AnsibleError):
+                    getattr(self._connection, "reset", lambda: None)()
+            if time.monotonic() - started >= timeout_s:
+                return {"failed": True, "msg": "the copy still runs on the node after %d s: see its processes there" % timeout_s}
             time.sleep(look_s)
             look_s = min(LOOK_S[1], look_s * 1.5)
 
-    def told(self, result, fact, path, why):
+    def look(self):
+        """Look once and say how far it is; return the result where it has ended, else None."""
+        note, now = self.note(), time.monotonic()
+        self.notes.take(note, now)
+        silent_s = now - self.notes.fresh
+        if note is None or now - self.asked >= (ASK_S if silent_s < SILENT_S else SILENT_S):
+            self.asked = now
+            ended = self.ended()
+            if ended:
+                return ended
+        if self.notes.last and now - self.said >= SAY_S:
+            self.said = now
+            Display().display("    %-12s %s" % (self.task_vars.get("inventory_hostname", ""), words(self.notes.last)))
+        if now - max(self.notes.fresh, self.lives) < DEAD_S:
+            return None
+        if self.runs():
+            self.lives = now
+            return None
+        # It may have ended between the two looks.
+        return self.ended() or self.dead(silent_s)
+
+    def ended(self):
+        """Return the job's result, None while it has none. An answer that is none says nothing about the job."""
+        answer = self.status()
+        if not answer.get("finished") and not (answer.get("failed") and answer.get("_ansible_parsed")):
+            self.trouble = "; asked for it, the node said: %s" % answer.get("msg") if answer.get("failed") else ""
+            return None
+        self.clean_up()
+        return answer
+
+    def dead(self, silent_s):
+        """Return the result of a job whose process is gone."""
+        self.clean_up()
+        why = "the copy says nothing for %d s and its process is gone: it was killed; the next run goes on from there%s"
+        return {"failed": True, "msg": why % (silent_s, self.trouble)}
+
+    def clean_up(self):
+        """Remove the job's file; it holds nothing that is needed any more."""
+        with contextlib.suppress(AnsibleError):
+            self.status(mode="cleanup")
+
+    def told(self, result, fact):
         """Return the result; where the module did not come to its fact, with one of how far the copy was."""
         if "fact" not in result:
-            amended = interrupted(fact, self.note(path), why)
+            with contextlib.suppress(AnsibleError):
+                self.notes.take(self.note(), time.monotonic())
+            why = "the copy ended without a result: it was killed" if result.get("finished") else result["msg"]
+            amended = interrupted(fact, self.notes.last, why)
             if amended:
                 result.update(fact=amended, ansible_facts={"plumbline": {"model": amended}})
         return result
 
-    def note(self, path):
-        """Return the module's note, None while there is none."""
-        done = self._low_level_execute_command("cat %s" % shlex.quote("/".join((path, WORK, PROGRESS))), sudoable=True)
+    def note(self):
+        """Return the module's note, None while there is none that can be read."""
+        path = "/".join((self.path, WORK, PROGRESS))
+        done = self._low_level_execute_command("cat %s" % shlex.quote(path), sudoable=True)
         try:
-            return json.loads(done.get("stdout") or "null") if done.get("rc") == 0 else None
+            found = json.loads(done.get("stdout") or "null") if done.get("rc") == 0 else None
         except ValueError:
             return None
+        return found if words(found) else None
 
-    def status(self, job, task_vars):
+    def runs(self):
+        """Tell whether the job's process is there; a node where that cannot be seen is believed to have it."""
+        name = self.job.split(".")[0]
+        said = self._low_level_execute_command(RUNS % shlex.quote("[%s]%s" % (name[:1], name[1:])), sudoable=True)
+        return (said.get("stdout") or "").split() != ["looked"]
+
+    def status(self, mode="status"):
         """Return what the job says."""
         folder = self.get_shell_option("async_dir", default="~/.ansible_async")
-        arguments = {"jid": job, "mode": "status", "_async_dir": folder}
-        return self._execute_module(module_name="ansible.legacy.async_status", module_args=arguments, task_vars=task_vars)
+        arguments = {"jid": self.job, "mode": mode, "_async_dir": folder}
+        return self._execute_module(module_name="ansible.legacy.async_status", module_args=arguments, task_vars=self.task_vars)

@@ -92,6 +92,7 @@ def main():
     if os.path.isdir(out) and os.listdir(out):
         sys.exit(f"{out} is not empty and has no config.json: not a model of ours; move it away or set model_sync_path")
     random.seed(args.seed)
+    os.umask(0o022)  # the user whom the other nodes log in as passes through the folders above
     os.makedirs(os.path.dirname(out), exist_ok=True)
     half = tempfile.mkdtemp(prefix=".making-", dir=os.path.dirname(out))
     try:

@@ -79,6 +79,19 @@ def test_a_model_comes_with_the_managed_identity_and_is_verified(azcopy, tmp_pat
     assert again["complete"] and not again["changed"] and again["fact"]["status"] == "healthy" and len(calls(azcopy)) == 3
 
 
+def test_others_can_read_what_a_root_with_a_strict_umask_brings(azcopy, tmp_path, capsys):
+    before = os.umask(0o077)
+    try:
+        result = done(capsys, azcopy, tmp_path / "models" / "tiny")
+    finally:
+        os.umask(before)
+    assert result["complete"]
+    folder = tmp_path / "models"
+    modes = {path.relative_to(folder).as_posix(): path.stat().st_mode & 0o777 for path in [folder, *folder.rglob("*")]}
+    assert modes["."] == modes["tiny"] == modes["tiny/tokenizer"] == 0o755
+    assert {modes["tiny/" + name] for name in [*FILES, "manifest.json"]} == {0o644}
+
+
 def test_a_killed_one_goes_on_and_leaves_nothing_over(azcopy, tmp_path, capsys):
     path = tmp_path / "tiny"
     (path / ".cache" / "plumbline").mkdir(parents=True)

@@ -64,6 +64,22 @@ def test_one_run_takes_its_own_key_away_and_a_reset_takes_all_of_ours():
     assert authorized_keys.without_lines(text, [], "plumbline-model-sync@") == text
 
 
+def test_what_is_no_key_takes_no_comment_and_no_blank_line_away():
+    text = added(THEIRS, authorized_keys.line(ONE))
+    assert authorized_keys.without_lines(text, ["no key"], OURS) == text
+    assert authorized_keys.without_lines(text, ["", ONE], OURS) == THEIRS + "\n"
+
+
+def test_the_file_is_its_users_before_it_has_its_name(tmp_path, monkeypatch):
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    path, calls, replace = str(tmp_path / ".ssh/authorized_keys"), [], os.replace
+    monkeypatch.setattr(authorized_keys.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(authorized_keys.os, "chown", lambda target, uid, gid: calls.append((target == path, uid, gid)))
+    monkeypatch.setattr(authorized_keys.os, "replace", lambda source, target: (calls.append("named"), replace(source, target)))
+    authorized_keys.change(str(tmp_path), (1234, 5678), lambda text: added(text, authorized_keys.line(ONE)))
+    assert calls == [(False, 1234, 5678), "named"] and ONE in (tmp_path / ".ssh/authorized_keys").read_text()
+
+
 def test_a_line_of_ours_that_expired_goes_with_the_next_one_and_theirs_stays():
     dead, alive = authorized_keys.line(ONE, (), NOW - 5), authorized_keys.line(TWO, (), NOW + 5)
     theirs = authorized_keys.line(KEY % ("three", "n1"), (), NOW - 5).replace(OURS, "guest@") + "\n"

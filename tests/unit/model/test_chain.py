@@ -24,6 +24,15 @@ for data in iter(lambda: sys.stdin.buffer.raw.read(16384), b""):
     passed += len(data)
     time.sleep(max(0.0, passed / rate - (time.monotonic() - begun)))
 """
+# Passes so many bytes on and ends; head keeps what is little in a buffer.
+CUT = """
+import sys
+left = int(sys.argv[1])
+for data in iter(lambda: sys.stdin.buffer.raw.read(min(left, 16384)), b""):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    left -= len(data)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +190,91 @@ def test_a_node_that_dies_half_way_costs_only_its_time_out(world):
     assert chain.upstreams[0].bytes + chain.upstreams[1].bytes == sum(FILES.values())
 
 
+def cut(length):
+    """Return the command of a connection that ends after so many bytes."""
+    python = shlex.quote(sys.executable)
+    return "%s | %s -c %s %d" % (peer.BOOT.replace("python3", python) % len(PROGRAM), python, shlex.quote(CUT), length)
+
+
+@pytest.mark.parametrize("streams", [2, 3])
+def test_a_link_that_breaks_again_and_again_costs_a_long_copy_nothing_but_time(world, streams):
+    # Each connection ends after two and a half chunks: seven breaks or more, and something comes between them.
+    chain = world.pull("one", [("source", {"then": cut(2700000)})], streams=streams)
+    assert world.same("one") and chain.upstreams[0].bytes == sum(FILES.values())
+
+
+@pytest.mark.parametrize("behind", [[], ["source"]], ids=["the only node", "a relay"])
+def test_a_stream_that_is_always_refused_costs_the_others_nothing(world, behind, monkeypatch):
+    """As with sshd's MaxStartups or maxlogins in limits.conf: two connections are let in, the third and fourth never."""
+    monkeypatch.setattr(chains, "RETRY_S", 0.1)
+    world.pull("relay", [("source", {})])
+    refused, let_in = "echo 'Connection closed by 10.0.0.1 port 22' >&2; exit 255", []
+    world.path("one").mkdir()
+    with store.locked(str(world.path("one")), 10):
+        here = world.store("one")
+        good = world.upstream("relay", here, rate=5e6)
+        closed = world.upstream("relay", here, then=refused)
+
+        def connect(given_up):
+            me = threading.current_thread()
+            if len(let_in) < 2 and me not in let_in:
+                let_in.append(me)
+            return (good if me in let_in else closed).connect(given_up)
+
+        upstreams = [chains.Upstream("relay", connect), *(world.upstream(name, here) for name in behind)]
+        chain = chains.Chain(here, upstreams, streams=4)
+        chain.run(time.monotonic() + 60)
+        here.complete()
+    assert world.same("one") and chain.upstreams[0].bytes > 10 * MIB and "Connection closed" not in " ".join(chain.faults())
+
+
+def test_connections_that_all_end_within_a_chunk_do_not_wait_for_each_other_for_ever(world, monkeypatch):
+    monkeypatch.setattr(chains, "ROUNDS", 1)
+    began = time.monotonic()
+    with pytest.raises(chains.NoSource, match="source: "):
+        world.pull("one", [("source", {"then": cut(900000)})], streams=3)
+    assert time.monotonic() - began < 30
+
+
+class Standing:
+    """A store of which nothing comes: only who leaves whom is looked at."""
+
+    chunks, have, manifest, wanted, of_file = [], [], {"files": {}}, [], {}
+
+
+def leaving(*names, streams=2):
+    return chains.Chain(Standing(), [chains.Upstream(name, None) for name in names], streams)
+
+
+def test_streams_that_fail_at_once_are_one_failure():
+    chain = leaving("source", streams=8)
+    for _stream in range(8):
+        chain.leave(0, "no byte for 4 s", turn=0)
+    assert chain.round == 2 and not chain.over
+
+
+def test_a_round_in_which_something_came_does_not_count():
+    chain = leaving("relay", "source")
+    for _blip in range(20):
+        chain.kept += MIB
+        chain.leave(0, "no byte for 4 s", chain.turn)
+        chain.leave(1, "Connection refused", chain.turn)
+        assert (chain.at, chain.round, chain.over) == (0, 1, False)
+    for _round in range(chains.ROUNDS):
+        assert not chain.over
+        chain.leave(0, "no byte for 4 s", chain.turn)
+        chain.leave(1, "Connection refused", chain.turn)
+    assert chain.over and str(chain.fatal) == "relay: no byte for 4 s; source: Connection refused"
+
+
+def test_the_current_node_is_a_number_at_every_moment():
+    chain, seen = leaving("source"), []
+    chain.after = lambda number: seen.append(chain.at)
+    chain.begin_again = lambda: seen.append(chain.at)
+    chain.leave(0, "no byte for 4 s")
+    assert seen == [0, 0] and chain.at == 0
+
+
 def test_a_slow_relay_is_left_for_the_node_behind_it(tmp_path):
     world = World(tmp_path, {"model": 40 * MIB})
     world.pull("relay", [("source", {})])
@@ -283,6 +377,10 @@ def test_what_an_interrupted_copy_of_another_manifest_left_is_removed(world):
         ("[Errno 28] No space left on device", "model.disk", "free"),
         ("head: Host key verification failed.", "model.ssh", "another host key"),
         ("head: root@10.0.0.1: Permission denied (publickey).", "model.ssh", "authorized_keys"),
+        # What the program that hands out chunks says to a user who may not read the model, and what this node's own kernel says.
+        ("head: PermissionError: [Errno 13] Permission denied: '/m'", "model.source", "hpc cannot read /m on"),
+        ("[Errno 13] Permission denied: '/m/.plumbline-sync/part/a'", "model.files", "this node"),
+        ("head: sh: 1: python3: Permission denied", "model.ssh", "python3"),
         ("head: ssh: connect to host 10.0.0.1 port 22: Connection refused", "model.ssh", "sshd"),
         ("head: ssh: connect to host 10.0.0.1 port 22: Connection timed out", "model.ssh", "port"),
         ("head: FileNotFoundError: /m/a is gone", "model.source", "head"),
@@ -293,5 +391,5 @@ def test_what_an_interrupted_copy_of_another_manifest_left_is_removed(world):
     ],
 )
 def test_explain(text, check, remedy):
-    found, seen, what = peer.explain(text, "head:/m")
+    found, seen, what = peer.explain(text, "head:/m", "hpc")
     assert found == check and "head:/m" in seen and remedy in what

@@ -24,11 +24,12 @@ def read_int(path):
         return None
 
 
-def write_atomically(path, data, mode=0o644, durable=False):
+def write_atomically(path, data, mode=0o644, durable=False, owner=None):
     """Write ``data`` (bytes, or text as UTF-8) to ``path``, so that a reader, or a full disk, never sees half a file.
 
     Its folder is made where there is none. ``durable`` has the bytes on the disk before the file has its name, for what
-    must outlive a loss of power. Raises OSError; the old file, if there was one, is then as it was and nothing else is left.
+    must outlive a loss of power. It is ``owner``'s, ``(uid, gid)``, before it has its name. Raises OSError; the old file,
+    if there was one, is then as it was and nothing else is left.
     """
     folder, name = os.path.split(path)
     os.makedirs(folder or ".", mode=0o755, exist_ok=True)
@@ -39,6 +40,8 @@ def write_atomically(path, data, mode=0o644, durable=False):
             if durable:
                 stream.flush()
                 os.fsync(stream.fileno())
+        if owner is not None:
+            os.chown(temporary, *owner)
         os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:

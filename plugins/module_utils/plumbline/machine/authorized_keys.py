@@ -80,7 +80,7 @@ def with_lines(text, lines, prefix, now_s):
 
 def without_lines(text, keys, prefix):
     """Return ``text`` without the lines of ``keys``, or with no ``keys`` without all whose comment begins with ``prefix``."""
-    blobs = {blob(key) for key in keys}
+    blobs = {blob(key) for key in keys} - {None}  # what is no key is no line's: a comment and a blank line have none either
 
     def goes(item):
         return blob(item) in blobs if keys else blob(item) is not None and comment(item).startswith(prefix)
@@ -118,14 +118,12 @@ def write(path, text, owner):
         mode, owner = status.st_mode & 0o777, (status.st_uid, status.st_gid)
     data = text.encode("utf-8", "surrogateescape")
     try:
-        write_atomically(path, data, mode)
+        # Whose it is before it has its name: sshd reads the file as its user, and one killed in between would lock him out.
+        write_atomically(path, data, mode, owner=owner if os.geteuid() == 0 else None)
     except OSError as error:
         if error.errno not in FULL or not os.path.exists(path) or os.path.getsize(path) < len(data):
             raise
         shorten(path, data)
-        return
-    if os.geteuid() == 0:
-        os.chown(path, *owner)
 
 
 def shorten(path, data):

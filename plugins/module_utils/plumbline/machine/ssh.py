@@ -6,6 +6,7 @@ import ipaddress
 import os
 import shlex
 import shutil
+import socket
 
 # Host keys are pinned: what another machine at the address shows is refused, never learned.
 STRICT = {
@@ -28,9 +29,21 @@ def command(port, identity_file, known_hosts):
     return shlex.join(argv)
 
 
+def canonical(host):
+    """Return an IPv6 address as getnameinfo(3) writes it, anything else as it is."""
+    try:
+        return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host))
+    except OSError:
+        return host
+
+
 def known_hosts_text(host, port, keys):
-    """Return a known_hosts file for one host; a port other than 22 is written as ``[host]:port``."""
-    name = host if int(port) == 22 else f"[{host}]:{port}"
+    """Return a known_hosts file for one host; a port other than 22 is written as ``[host]:port``.
+
+    ssh looks for an address in its canonical form, however it was given.
+    """
+    spellings = list(dict.fromkeys([host, canonical(host)]))
+    name = ",".join(item if int(port) == 22 else f"[{item}]:{port}" for item in spellings)
     return "".join(f"{name} {' '.join(key.split()[:2])}\n" for key in keys)
 
 

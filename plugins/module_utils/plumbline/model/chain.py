@@ -14,7 +14,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from .peer import Left, PeerError
+from . import peer
+from .peer import Broken, Left, PeerError
 
 GRACE_S = 8.0  # for a predecessor that has not begun: nodes do not start at the same moment
 GONE_S = 1.0  # for one that was at it, and whose copy nobody goes on with
@@ -27,7 +28,8 @@ PROBE_S = 0.5  # a probe has as many bytes as come in this time: a single small 
 PROBED_S = 3.0, 40.0  # and is given up after at least, and at most, this: when it can no more be so much faster
 FASTER = 2.0  # a node further up that is so much faster is gone over to
 TICK_S = 0.25  # between looks, and between notes of how far the copy is
-ROUNDS = 3  # through all nodes, before the copy is given up
+ROUNDS = 3  # through all nodes without a chunk kept, before the copy is given up
+RETRY_S = 2.0  # between attempts of a stream that alone has no connection
 HASHED_TWICE = 2  # a file that is not whole is mended this often
 PIECE = 4 * 2**20
 
@@ -42,9 +44,14 @@ class Upstream:
     def __init__(self, name, connect):
         self.name, self.connect = name, connect  # connect(given_up) returns a peer.Connection
         self.bytes = 0
+        self.heard = {}  # thread: when something last came to it from here, or when it began to connect
         self.corrupt = 0
         self.left = ""
         self.said = []
+
+    def tell(self, why):
+        """Note why it was left, last what was last, and each once: an interruption may come back often."""
+        self.said = [item for item in self.said if item != why] + [why]
 
 
 class Chain:
@@ -54,7 +61,9 @@ class Chain:
         self.store, self.upstreams, self.streams, self.threads, self.report = store, upstreams, streams, threads, report
         self.changed = threading.Condition()
         self.at = 0
+        self.turn = 0  # how often `at` was set: who leaves says which turn it means, since several fail at once
         self.round = 1
+        self.kept_before = 0  # bytes kept when the round began
         self.claimed = set()
         self.first_missing = 0
         self.moved = 0  # bytes received, of unfinished and refused chunks too
@@ -70,10 +79,21 @@ class Chain:
 
     # What the threads share: all of it under `changed`.
 
-    def count(self, number):
+    def count(self, upstream, number):
         with self.changed:
             self.moved += number
             self.fed_at = time.time()
+            upstream.heard[threading.get_ident()] = time.monotonic()
+
+    def hear(self, upstream):
+        with self.changed:
+            upstream.heard[threading.get_ident()] = time.monotonic()
+
+    def serves_others(self, upstream):
+        """Tell whether another thread has heard from an upstream lately, or has just begun to, and has not lost it."""
+        with self.changed:
+            me, since = threading.get_ident(), time.monotonic() - peer.STALL_S
+            return any(at >= since for thread, at in upstream.heard.items() if thread != me)
 
     def claim(self, have):
         """Return the first chunk that is missing, nobody fetches and ``have`` has; None without one."""
@@ -91,23 +111,32 @@ class Chain:
         with self.changed:
             self.claimed.difference_update(indices)
 
-    def leave(self, number, why):
-        """Turn away from an upstream for the next one that was not left; after the last begin again, and at last give up."""
+    def leave(self, number, why, turn=None):
+        """Turn away from an upstream for the next one that was not left; after the last begin again, and at last give up.
+
+        ``turn`` is when it became the current one: of several streams that fail with it, one counts.
+        """
         with self.changed:
-            if self.at != number or self.over:
+            if self.at != number or self.over or turn not in (None, self.turn):
                 return
             self.upstreams[number].left = why
-            self.upstreams[number].said.append(why)
-            self.at = self.after(number)
-            if self.at is None:
-                self.round += 1
-                for upstream in self.upstreams:
-                    # What hands out other bytes, and what is slow, is asked again only where all others fail.
-                    upstream.left = ""
-                self.at = 0
-                if self.round > ROUNDS:
-                    self.end(NoSource("; ".join("%s: %s" % (item.name, item.said[-1]) for item in self.upstreams if item.said)))
+            self.upstreams[number].tell(why)
+            at = self.after(number)
+            if at is None:
+                self.begin_again()
+                at = 0
+            self.at, self.turn = at, self.turn + 1
             self.changed.notify_all()
+
+    def begin_again(self):
+        """Begin a round through all upstreams. Only rounds in which nothing was kept count: a long copy may be interrupted often."""
+        self.round = 1 if self.kept > self.kept_before else self.round + 1
+        self.kept_before = self.kept
+        for upstream in self.upstreams:
+            # What hands out other bytes, and what is slow, is asked again only where all others fail.
+            upstream.left = ""
+        if self.round > ROUNDS:
+            self.end(NoSource("; ".join("%s: %s" % (item.name, item.said[-1]) for item in self.upstreams if item.said)))
 
     def after(self, number):
         """Return the number of the next upstream behind ``number`` that was not left, None without one."""
@@ -128,23 +157,48 @@ class Chain:
 
     def stream(self):
         """Fetch chunk after chunk from whichever upstream is the current one."""
+        waited = -1
         try:
             while not self.over:
-                number = self.at
-                if self.round > 1 and number == 0:
-                    time.sleep(self.round)  # what failed for all, as an sshd with too many at once, may pass
+                with self.changed:
+                    number, turn, round_ = self.at, self.turn, self.round
+                if round_ > 1 and number == 0:
+                    time.sleep(round_)  # what failed for all, as an sshd with too many at once, may pass
                 try:
                     self.stay(number)
                 except Left:
                     continue
                 except PeerError as error:
-                    self.leave(number, str(error))
+                    if self.is_only_mine(number, error, waited):
+                        waited = self.wait_for_others(number)
+                    else:
+                        self.leave(number, str(error), turn)
         except Exception as error:  # a full disk, a bug: the main thread raises it
             self.end(error)
+
+    def is_only_mine(self, number, error, waited):
+        """Tell whether it is this stream alone that an upstream does not serve, as sshd does with ``MaxStartups``.
+
+        ``waited`` is how much was kept when the stream waited last: without a chunk since, streams that all fail would wait for each other.
+        """
+        with self.changed:
+            self.upstreams[number].heard.pop(threading.get_ident(), None)
+            return isinstance(error, Broken) and self.kept > waited and self.serves_others(self.upstreams[number])
+
+    def wait_for_others(self, number):
+        """Wait, until a chunk was kept or the others hear nothing either; return how much was kept before."""
+        kept, until = self.kept, time.monotonic() + RETRY_S
+        while not self.given_up(number):
+            if time.monotonic() >= until and (self.kept > kept or not self.serves_others(self.upstreams[number])):
+                break
+            with self.changed:
+                self.changed.wait(TICK_S)
+        return kept
 
     def stay(self, number):
         """Fetch from one upstream for as long as it is the current one."""
         upstream = self.upstreams[number]
+        self.hear(upstream)  # nothing yet; but a stream that is refused at once waits for what the others meet with
         connection = self.take_spare(number) or upstream.connect(lambda: self.given_up(number))
         try:
             idle_since, grace_s = time.monotonic(), GRACE_S
@@ -163,6 +217,7 @@ class Chain:
                 if connection.state == "complete":
                     time.sleep(0.05)  # what is left is being fetched by the others
                 connection.look()
+                self.hear(upstream)
         finally:
             connection.close()
 
@@ -187,7 +242,7 @@ class Chain:
     def receive(self, upstream, connection, index):
         """Keep a chunk that was asked for."""
         try:
-            data = connection.take(self.store.chunks[index][2], self.count)
+            data = connection.take(self.store.chunks[index][2], lambda number: self.count(upstream, number))
             if hashlib.sha256(data).digest() != self.store.hashes[index]:
                 upstream.corrupt += 1
                 name, offset, length = self.store.chunks[index]
@@ -370,7 +425,7 @@ class Watch:
             self.close()
             with chain.changed:
                 chain.upstreams[behind].left = str(error)
-                chain.upstreams[behind].said.append(str(error))
+                chain.upstreams[behind].tell(str(error))
 
     def notice_a_drop(self, now):
         """Probe at once, however long ago the last probe was, when the rate has fallen."""

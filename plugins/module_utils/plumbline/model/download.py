@@ -195,6 +195,7 @@ class Download:
 def carry_out(download):
     """Run a :class:`Download`; what it raises becomes a reason."""
     measurement = download.measurement
+    os.umask(0o022)  # the user whom the other nodes log in as reads what is here, whatever root's own umask is
     try:
         download.run()
     except HubError as error:

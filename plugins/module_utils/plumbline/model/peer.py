@@ -7,6 +7,7 @@ import fcntl
 import inspect
 import json
 import os
+import re
 import select
 import subprocess
 import tempfile
@@ -28,6 +29,10 @@ class PeerError(Exception):
     """The peer, or the way to it, failed; the text says how."""
 
 
+class Broken(PeerError):
+    """The connection did not come about, ended or fell silent: that may be the fault of this one connection, or of a moment."""
+
+
 class Left(Exception):
     """The connection was given up in the middle of a chunk, because another peer was chosen."""
 
@@ -38,21 +43,34 @@ def ssh_argv(config, user, address):
     return ["ssh", "-F", config, "-o", "ConnectTimeout=5", "-o", "ClearAllForwardings=yes", "-T", "-l", user, "--", address]
 
 
-def explain(text, source):
-    """Return ``(check, seen, remedy)`` for a source that could not be copied from; ``text`` is what was said."""
+def unreadable(text):
+    """Return the path that the program at the other end could not read for want of permission, None where that is not what it said."""
+    found = re.search(r"PermissionError: [^']*'([^']*)'", text)
+    return found.group(1) if found else None
+
+
+def explain(text, source, user="the user who logs in there"):
+    """Return ``(check, seen, remedy)`` for a source that could not be copied from; ``text`` is what was said, by ``user`` at its end."""
     text = " / ".join(line.strip() for line in scrub_text(text or "").splitlines() if line.strip())[:600]
     seen = f"the copy from {source} failed: {text or 'nothing was said'}"
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return "model.disk", seen, "free space on this node, or set model_sync_path to a larger disk"
     if "Host key verification failed" in text:
         return "model.ssh", seen, "the head answers with another host key than it has: who answers at that address?"
-    if "Permission denied" in text:
-        return "model.ssh", seen, "the head did not accept this node's key: look at its authorized_keys and sshd log"
+    if unreadable(text):
+        remedy = f"{user} cannot read {unreadable(text)} on the node that was asked: chmod -R go+rX there, and x for the folders above"
+        return "model.source", seen, remedy
+    if "[Errno 13]" in text:
+        return "model.files", seen, "this node may not write there: look at the owner, the mode and the mount of model_sync_path"
+    # As ssh says it, with the methods that it tried; others are denied other things.
+    if "Permission denied (" in text:
+        remedy = "the head did not accept this node's key: look at its sshd log, and at authorized_keys (from= has the nodes' addresses)"
+        return "model.ssh", seen, remedy
     if "not done in time" in text:
         return "model.transfer", seen, "raise model_sync_timeout_s, or look at the link; the next run goes on from here"
     if "other bytes than" in text or "No such file or directory" in text or "is gone" in text or "no copy" in text:
         return "model.source", seen, "the head's files changed during the copy: check the head's verdict, run it again"
-    if "python3" in text and "not found" in text:
+    if "python3" in text and ("not found" in text or "Permission denied" in text):
         return "model.ssh", seen, "python3 (3.9 or newer) must be on the PATH of the user that logs in there"
     if any(word in text for word in ("Connection refused", "timed out", "No route to host", "connection ended", "no byte")):
         return "model.ssh", seen, "is the head's sshd up and reachable from this node (its port, 22 by default)? then run it again"
@@ -88,7 +106,7 @@ class Connection:
             while view:
                 view = view[self.process.stdin.write(view) :]
         except OSError:
-            raise PeerError(self.why()) from None
+            raise Broken(self.why()) from None
 
     def ask(self, **request):
         self.say(json.dumps(request).encode("ascii") + b"\n")
@@ -111,12 +129,12 @@ class Connection:
             if self.given_up():
                 raise Left
             if time.monotonic() >= deadline:
-                raise PeerError(f"no byte for {patience_s:.0f} s")
+                raise Broken(f"no byte for {patience_s:.0f} s")
         if self.given_up():
             raise Left
         data = os.read(self.out, most)
         if not data:
-            raise PeerError(self.why())
+            raise Broken(self.why())
         return data
 
     def header(self, patience_s=STALL_S):
