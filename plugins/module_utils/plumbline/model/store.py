@@ -151,17 +151,18 @@ class Store:
         return len(wrong)
 
     def finish(self, name):
-        """Give a verified file its name."""
+        """Give a verified file its name, once its bytes are on the disk: while others still come, the wait costs little."""
         if not self.manifest["files"][name]["size"]:
             with open(self.part(name), "wb"):
                 pass
         target = os.path.join(self.path, name)
         os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
         os.chmod(self.part(name), 0o644)
+        manifests.to_disk(self.part(name))
         os.replace(self.part(name), target)
 
     def complete(self):
-        """Write the manifest beside the files, and remove what was for the copy."""
+        """Write the manifest beside the files when all of them are on the disk, and remove what was for the copy."""
         manifests.save(self.path, self.manifest)
         self.remove()
 
