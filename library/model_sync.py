@@ -112,6 +112,7 @@ wanted:
   returned: always
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -123,7 +124,7 @@ from ansible.module_utils.plumbline.core.fact import Measurement
 from ansible.module_utils.plumbline.core.files import write_atomically
 from ansible.module_utils.plumbline.machine import ssh
 from ansible.module_utils.plumbline.model import chain as chains
-from ansible.module_utils.plumbline.model import chunks, peer, store
+from ansible.module_utils.plumbline.model import chunks, peer, store, unfinished
 from ansible.module_utils.plumbline.model import manifest as manifests
 from ansible.module_utils.plumbline.model.chunk_server import PROGRESS
 
@@ -138,6 +139,7 @@ class Sync:
         self.threads = manifests.threads_for(self.args["threads"])
         self.verify_s = 0.0
         self.changed = False
+        self.old = None  # the manifest of the last completed copy
         self.wanted = []  # what is to be copied and may be
         self.source = f"{self.args['chain'][0] if self.args['chain'] else 'the head'}:{self.path}"
 
@@ -163,8 +165,9 @@ class Sync:
         elif wanted:
             self.bring()
         elif wanted is not None and stale:
-            manifests.save(self.path, self.manifest)
-            self.changed = True
+            # Who holds the lock may be replacing these very files: it writes the manifest, or the next run does.
+            with contextlib.suppress(store.Busy), store.locked(self.path, 0):
+                self.settle()
         if wanted == []:
             self.verified(0)
 
@@ -174,12 +177,19 @@ class Sync:
         if self.args["only"]:
             known = dict(known, files={name: known["files"][name] for name in self.args["only"] if name in known["files"]})
         old, marked = self.old_manifest()
+        self.old = old
         difference = self.compare(known)
         damaged = manifests.damaged(difference, old, self.manifest)
         self.measurement.measured["corrupt_files"] = len(damaged)
         if damaged and not self.may_repair(damaged, difference):
             return None, False
-        return manifests.differing(difference), not marked or old != self.manifest
+        return manifests.differing(difference), not marked or old != self.manifest or unfinished.is_marked(self.path)
+
+    def settle(self):
+        """Say beside files that are all as the manifest says that they are. Under the lock."""
+        manifests.save(self.path, self.manifest)
+        store.settle(self.path)
+        self.changed = True
 
     def verified(self, copied):
         self.measurement.add(
@@ -259,7 +269,7 @@ class Sync:
                     self.copy(wanted)
                 elif wanted is not None:
                     if stale:
-                        manifests.save(self.path, self.manifest)
+                        self.settle()
                     self.verified(0)
         except store.Busy as error:
             self.measurement.add("model.busy", "incomplete", str(error), "one run at a time", "let it end, or end it, and run this again")
@@ -301,7 +311,8 @@ class Sync:
         if not self.has_room(here.missing_bytes(), wanted):
             here.discard_empty()
             return
-        # From here to the end the copy is not complete, so what a broken transfer leaves is no damage.
+        # From here to the end the copy is not complete, so what a broken transfer leaves is no damage; nor is it a model.
+        unfinished.begin(self.path, self.manifest, self.old)
         marker = os.path.join(self.path, manifests.NAME)
         if os.path.exists(marker):
             os.remove(marker)

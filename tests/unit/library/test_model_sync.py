@@ -5,9 +5,11 @@ import os
 import model_manifest
 import model_sync
 import pytest
-from ansible.module_utils.plumbline.model import chunks, peer, store
+import yaml
+from ansible.module_utils.plumbline.model import chunks, look, peer, store, unfinished
 from ansible.module_utils.plumbline.model import manifest as manifests
 from module_run import run_module
+from project import ROOT, load
 
 
 @pytest.fixture
@@ -20,8 +22,8 @@ def source(tmp_path):
     return folder
 
 
-def manifest_of(source, capsys, **more):
-    return run_module(model_manifest, capsys, path=str(source), **more)
+def manifest_of(folder, capsys, **more):
+    return run_module(model_manifest, capsys, path=str(folder), **more)
 
 
 @pytest.fixture
@@ -210,3 +212,133 @@ def test_no_manifest_is_incomplete(capsys, tmp_path):
 def test_ssh_takes_addresses_of_both_families_and_asks_nothing():
     argv = peer.ssh_argv("/run/x/config", "root", "fd00::2")
     assert argv[0] == "ssh" and argv[-2:] == ["--", "fd00::2"] and argv[argv.index("-l") + 1] == "root"
+
+
+# A copy that did not end.
+
+
+@pytest.fixture
+def half(source, capsys, tmp_path, by_hand, monkeypatch):
+    """A node whose update to a model of two new files was killed after the first was there; return (its folder, what the head has)."""
+    sync(capsys, tmp_path, manifest_of(source, capsys), **by_hand)
+    (source / "config.json").write_text('{"new": 1}')
+    (source / "model.safetensors").write_bytes(os.urandom(3 * chunks.SMALLEST + 5))
+    made = manifest_of(source, capsys, rebuild=True)
+    begin_again(by_hand)
+
+    def killed(self, name):
+        if name == "model.safetensors":
+            raise OSError(5, "killed")
+        finish(self, name)
+
+    finish = store.Store.finish
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Store, "finish", killed)
+        assert sync(capsys, tmp_path, made, **by_hand)["fact"]["status"] == "failed"
+    begin_again(by_hand)
+    assert (tmp_path / "big" / "config.json").read_text() == '{"new": 1}', "a file of the new model beside one of the old"
+    return tmp_path / "big", made
+
+
+def begin_again(by_hand):
+    os.makedirs(os.path.dirname(by_hand["ssh_config"]), exist_ok=True)
+    open(by_hand["ssh_config"], "w").close()
+
+
+@pytest.mark.parametrize("more", [{}, {"rebuild": True}, {"source": "random"}, {"source": "hub"}])
+def test_a_half_copied_folder_is_nobodys_model(half, capsys, more):
+    folder, _made = half
+    result = manifest_of(folder, capsys, **more)
+    assert checks(result) == [("model.unfinished", "failed")] and result["manifest"] == {} and result["chunk_hashes"] == ""
+    assert "reset_remove" in result["fact"]["reasons"][0]["remedy"] and not (folder / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("left", ["mark", "parts", "lock"])
+def test_each_trace_of_a_copy_is_enough(half, capsys, left):
+    folder, _made = half
+    if left != "mark":
+        (folder / unfinished.NAME).unlink()
+    if left != "parts":  # as the reset does
+        store.shutil.rmtree(folder / ".plumbline-sync")
+    if left == "lock":
+        with store.locked(str(folder), 0):
+            result = manifest_of(folder, capsys)
+        assert "another run" in result["fact"]["reasons"][0]["seen"]
+    else:
+        result = manifest_of(folder, capsys)
+    assert checks(result) == [("model.unfinished", "failed")] and result["manifest"] == {}
+
+
+def test_check_mode_foretells_that_a_random_model_is_made_again(half, capsys):
+    result = manifest_of(half[0], capsys, source="random", _ansible_check_mode=True)
+    assert checks(result) == [("check_mode", "skipped")] and "made again" in result["fact"]["reasons"][0]["seen"]
+
+
+def test_a_copy_that_goes_on_to_its_end_leaves_no_mark(half, capsys, tmp_path, by_hand):
+    folder, made = half
+    assert sync(capsys, tmp_path, made, **by_hand)["fact"]["status"] == "healthy"
+    assert sorted(os.listdir(folder)) == ["config.json", "manifest.json", "model.safetensors"]
+    assert manifest_of(folder, capsys)["fact"]["status"] == "healthy", "and it can be the head"
+
+
+def test_a_folder_that_became_whole_by_hand_loses_its_mark(half, source, capsys, tmp_path):
+    folder, made = half
+    (folder / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes())
+    result = sync(capsys, tmp_path, made, copy=False)
+    assert checks(result) == [("model.verified", "healthy")] and result["changed"]
+    assert sorted(os.listdir(folder)) == ["config.json", "manifest.json", "model.safetensors"]
+
+
+def test_a_mark_beside_the_manifest_of_whole_files_goes(source, capsys, tmp_path, by_hand):
+    made = manifest_of(source, capsys)
+    sync(capsys, tmp_path, made, **by_hand)
+    mark = tmp_path / "big" / unfinished.NAME  # killed between the manifest and the end
+    mark.write_text('{"files": []}')
+    assert not look.is_whole(str(mark.parent), manifests.digest(made["manifest"]), 1)
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.verified", "healthy")] and not mark.exists()
+    assert look.is_whole(str(mark.parent), manifests.digest(made["manifest"]), 1)
+    mark.write_text('{"files": []}')
+    assert manifest_of(mark.parent, capsys)["fact"]["status"] == "healthy" and not mark.exists()
+
+
+def test_a_folder_that_another_run_copies_to_is_left_to_it(source, capsys, tmp_path, by_hand):
+    made = manifest_of(source, capsys)
+    sync(capsys, tmp_path, made, **by_hand)
+    (tmp_path / "big" / "manifest.json").unlink()
+    with store.locked(str(tmp_path / "big"), 0):
+        result = sync(capsys, tmp_path, made, copy=False)
+    assert result["fact"]["status"] == "healthy" and not (tmp_path / "big" / "manifest.json").exists()
+
+
+def test_a_persons_own_folder_is_a_model_as_ever(source, capsys):
+    (source / ".plumbline-sync").mkdir()  # empty: nothing was begun
+    assert manifest_of(source, capsys)["fact"]["status"] == "healthy"
+
+
+def test_a_random_model_replaces_a_half_copy_and_nothing_of_anybody_else(half, tmp_path):
+    maker, (folder, _made) = load("roles/model_sync/files/make_random_model.py"), half
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit, match="half-copied, and 1 files.*notes.txt"):
+        maker.is_to_be_made(str(folder))
+    (folder / "notes.txt").unlink()
+    assert maker.is_to_be_made(str(folder))
+    fresh = tmp_path / ".making-x"
+    fresh.mkdir()
+    (fresh / "config.json").write_text("{}")
+    with store.locked(str(folder), 0), pytest.raises(SystemExit, match="another run"):
+        maker.put(str(fresh), str(folder))
+    maker.put(str(fresh), str(folder))
+    assert os.listdir(folder) == ["config.json"]
+    assert not maker.is_to_be_made(str(folder)), "whole, its manifest is made next"
+    (folder / "config.json").rename(folder / "x")
+    with pytest.raises(SystemExit, match="not a model of ours"):
+        maker.is_to_be_made(str(folder))
+
+
+def test_reset_keeps_the_mark_and_random_asks_for_the_manifest():
+    tasks = yaml.safe_load((ROOT / "roles/model_sync/tasks/reset.yml").read_text())
+    removed = [task["ansible.builtin.file"]["path"] for task in tasks if task.get("ansible.builtin.file", {}).get("state") == "absent"]
+    assert removed == ["{{ model_sync_path }}/.plumbline-sync", "{{ model_sync_path }}"]
+    assert tasks[-1]["when"] == "model_sync_reset_remove | bool"
+    (make,) = yaml.safe_load((ROOT / "roles/model_sync/tasks/random.yml").read_text())
+    assert make["ansible.builtin.script"]["creates"] == "{{ model_sync_path }}/manifest.json"

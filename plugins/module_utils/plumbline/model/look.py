@@ -28,6 +28,8 @@ def sha256_of(path):
 
 def is_whole(folder, digest, threads):
     """Tell whether the manifest in ``folder`` has the SHA-256 ``digest``, and each of its files its own. Reads every byte."""
+    if os.path.lexists(os.path.join(folder, ".plumbline-unfinished")):
+        return False  # a copy was ended just before its end: the module says so and removes the mark
     with open(os.path.join(folder, "manifest.json"), "rb") as stream:
         text = stream.read()
     if hashlib.sha256(text).hexdigest() != digest:

@@ -15,7 +15,7 @@ import shutil
 import time
 
 from ..core.files import write_atomically
-from . import chunks
+from . import chunks, unfinished
 from . import manifest as manifests
 from .chunk_server import HAVE, MANIFEST, PART, WORK, read_file
 
@@ -50,6 +50,12 @@ def kept_bytes(folder, manifest):
         return 0
     have, every = read_file(os.path.join(work, HAVE)) or b"", chunks.of(manifest)
     return sum(length for flag, (name, _offset, length) in zip(have, every) if flag and os.path.exists(os.path.join(work, PART, name)))
+
+
+def settle(folder):
+    """Remove what unfinished copies left beside a model whose files are as its manifest says. The caller holds the folder's lock."""
+    unfinished.end(folder)
+    shutil.rmtree(os.path.join(folder, WORK), ignore_errors=True)
 
 
 class Store:
@@ -164,6 +170,7 @@ class Store:
     def complete(self):
         """Write the manifest beside the files when all of them are on the disk, and remove what was for the copy."""
         manifests.save(self.path, self.manifest)
+        unfinished.end(self.path)
         self.remove()
 
     def remove(self):
