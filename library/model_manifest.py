@@ -119,7 +119,7 @@ def refuse(measurement, module, path, why):
 
 def settle(path):
     """Remove what an unfinished copy left beside files that are as the manifest says; who holds the lock does it itself."""
-    if unfinished.is_marked(path) or unfinished.has_parts(path):
+    if unfinished.is_left(path):
         with contextlib.suppress(store.Busy), store.locked(path, 0):
             store.settle(path)
 

@@ -183,7 +183,7 @@ class Sync:
         self.measurement.measured["corrupt_files"] = len(damaged)
         if damaged and not self.may_repair(damaged, difference):
             return None, False
-        return manifests.differing(difference), not marked or old != self.manifest or unfinished.is_marked(self.path)
+        return manifests.differing(difference), not marked or old != self.manifest or unfinished.is_left(self.path)
 
     def settle(self):
         """Say beside files that are all as the manifest says that they are. Under the lock."""

@@ -120,6 +120,15 @@ def test_what_a_copy_between_nodes_left_half_way_is_made_whole_and_a_persons_fil
     assert (path / "config.json").read_bytes() == FILES["config.json"] and (path / "tokenizer.json").read_text() == "old"
 
 
+def test_parts_of_a_copy_between_nodes_count_as_room_and_go(azcopy, tmp_path, capsys, monkeypatch):
+    part = tmp_path / "tiny" / ".plumbline-sync" / "part" / "x"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 5000)
+    monkeypatch.setattr(manifests, "free_bytes", lambda _path: sum(map(len, FILES.values())) - 5000)
+    assert done(capsys, azcopy, tmp_path / "tiny")["fact"]["status"] == "healthy"
+    assert not (tmp_path / "tiny" / ".plumbline-sync").exists()
+
+
 def test_files_that_no_copy_left_are_foreign_also_beside_a_mark(azcopy, tmp_path, capsys):
     path = tmp_path / "tiny"
     path.mkdir()

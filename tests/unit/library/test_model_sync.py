@@ -342,3 +342,52 @@ def test_reset_keeps_the_mark_and_random_asks_for_the_manifest():
     assert tasks[-1]["when"] == "model_sync_reset_remove | bool"
     (make,) = yaml.safe_load((ROOT / "roles/model_sync/tasks/random.yml").read_text())
     assert make["ansible.builtin.script"]["creates"] == "{{ model_sync_path }}/manifest.json"
+
+
+# What a copy left on a node that became whole another way.
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Parts of an interrupted copy of another model, in the folder of a node's."""
+    folder = tmp_path / "big" / ".plumbline-sync"
+    (folder / "part").mkdir(parents=True)
+    (folder / "part" / "model.safetensors").write_bytes(os.urandom(2 * chunks.SMALLEST))
+    return folder
+
+
+def test_parts_beside_a_whole_model_are_removed_unless_a_copy_is_at_it(source, capsys, tmp_path, parts):
+    made = manifest_of(source, capsys)
+    store.shutil.copytree(source, parts.parent, dirs_exist_ok=True)
+    assert not look.is_whole(str(parts.parent), manifests.digest(made["manifest"]), 1)
+    with store.locked(str(parts.parent), 0):
+        assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.verified", "healthy")]
+    assert sync(capsys, tmp_path, made, copy=False, _ansible_check_mode=True)["changed"] and parts.exists()
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.verified", "healthy")] and not parts.exists()
+    assert look.is_whole(str(parts.parent), manifests.digest(made["manifest"]), 1)
+    assert not sync(capsys, tmp_path, made, copy=False)["changed"]
+
+
+def test_parts_beside_a_damaged_model_stay(source, capsys, tmp_path, parts):
+    made = manifest_of(source, capsys)
+    store.shutil.copytree(source, parts.parent, dirs_exist_ok=True)
+    (parts.parent / "config.json").write_text("{ ")
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.corrupt", "failed")] and parts.exists()
+    assert manifest_of(parts.parent, capsys)["fact"]["status"] == "failed" and parts.exists()
+
+
+def test_the_head_removes_them_too(source, capsys, parts):
+    manifest_of(source, capsys)
+    store.shutil.copytree(source, parts.parent, dirs_exist_ok=True)
+    assert manifest_of(parts.parent, capsys, _ansible_check_mode=True)["fact"]["status"] == "healthy" and parts.exists()
+    assert manifest_of(parts.parent, capsys)["fact"]["status"] == "healthy" and not parts.exists()
+
+
+def test_parts_of_another_model_count_as_room(source, capsys, tmp_path, parts, monkeypatch):
+    made = manifest_of(source, capsys)
+    left = store.left_bytes(str(parts.parent))
+    assert left >= 2 * chunks.SMALLEST
+    monkeypatch.setattr(manifests, "free_bytes", lambda _path: made["fact"]["measured"]["size_bytes"] - left)
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.copy", "incomplete")]
+    monkeypatch.setattr(manifests, "free_bytes", lambda _path: made["fact"]["measured"]["size_bytes"] - left - 1)
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.disk", "failed")]

@@ -133,7 +133,7 @@ class Download:
         self.changed = bool(wanted)
 
     def _room(self, files, wanted):
-        needed = sum(files[name].size for name in wanted) - hub_files.on_disk(self.path, [])
+        needed = sum(files[name].size for name in wanted) - hub_files.on_disk(self.path, []) - store.left_bytes(self.path)
         free = manifests.free_bytes(self.path)
         if needed > free:
             seen = "%d bytes free at %s, %d bytes needed for %d files" % (free, self.path, needed, len(wanted))
@@ -149,6 +149,8 @@ class Download:
         unfinished.begin(self.path, {"files": files}, old)
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(self.path, manifests.NAME))
+        with contextlib.suppress(store.Busy), store.locked(self.path, 0):
+            store.drop_parts(self.path)
         write_atomically(os.path.join(self.path, OURS, "origin"), json.dumps(self._origin()) + "\n")
         for name in stale:
             with contextlib.suppress(FileNotFoundError):

@@ -29,7 +29,9 @@ def sha256_of(path):
 def is_whole(folder, digest, threads):
     """Tell whether the manifest in ``folder`` has the SHA-256 ``digest``, and each of its files its own. Reads every byte."""
     if os.path.lexists(os.path.join(folder, ".plumbline-unfinished")):
-        return False  # a copy was ended just before its end: the module says so and removes the mark
+        return False  # a copy was ended just before its end: the module removes the mark
+    if os.path.isdir(os.path.join(folder, ".plumbline-sync")) and os.listdir(os.path.join(folder, ".plumbline-sync")):
+        return False  # as large as the model, perhaps, and of no use any more: the module removes it
     with open(os.path.join(folder, "manifest.json"), "rb") as stream:
         text = stream.read()
     if hashlib.sha256(text).hexdigest() != digest:

@@ -44,10 +44,13 @@ def locked(folder, patience_s):
 
 
 def kept_bytes(folder, manifest):
-    """Return the bytes that an interrupted copy of ``manifest`` has left in its folder: what goes on from there needs no room for them."""
+    """Return the bytes that an interrupted copy has left in its folder and that a copy of ``manifest`` needs no room for.
+
+    It goes on from one of the same manifest, and removes that of another first.
+    """
     work = os.path.join(folder, WORK)
     if read_file(os.path.join(work, MANIFEST)) != manifests.encode(manifest):
-        return 0
+        return left_bytes(folder)
     have, every = read_file(os.path.join(work, HAVE)) or b"", chunks.of(manifest)
     return sum(length for flag, (name, _offset, length) in zip(have, every) if flag and os.path.exists(os.path.join(work, PART, name)))
 
@@ -55,7 +58,22 @@ def kept_bytes(folder, manifest):
 def settle(folder):
     """Remove what unfinished copies left beside a model whose files are as its manifest says. The caller holds the folder's lock."""
     unfinished.end(folder)
+    drop_parts(folder)
+
+
+def drop_parts(folder):
+    """Remove the parts of files that an interrupted copy left. Under the folder's lock."""
     shutil.rmtree(os.path.join(folder, WORK), ignore_errors=True)
+
+
+def left_bytes(folder):
+    """Return the bytes on the disk that an interrupted copy has left: they are free when its folder is removed."""
+    found = 0
+    for base, _folders, names in os.walk(os.path.join(folder, WORK)):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found += os.lstat(os.path.join(base, name)).st_blocks * 512
+    return found
 
 
 class Store:

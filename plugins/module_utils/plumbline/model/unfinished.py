@@ -47,13 +47,10 @@ def _listed(folder):
         return set()
 
 
-def is_marked(folder):
-    """Tell whether the mark is there."""
-    return os.path.lexists(os.path.join(folder, NAME))
-
-
-def has_parts(folder):
-    """Tell whether an interrupted copy has left something of its own."""
+def is_left(folder):
+    """Tell whether a copy or download that did not end has left its mark, or parts of files."""
+    if os.path.lexists(os.path.join(folder, NAME)):
+        return True
     try:
         return bool(os.listdir(os.path.join(folder, WORK)))
     except (FileNotFoundError, NotADirectoryError):
@@ -64,7 +61,7 @@ def why(folder):
     """Return what says that the files of a folder without a manifest are no whole model, as a sentence; None where nothing does."""
     if is_locked(folder):
         return "another run brings %s up to date now" % folder
-    if is_marked(folder) or has_parts(folder):
+    if is_left(folder):
         return "a copy or download to %s did not end: some files are of the model before it, some of the one that came" % folder
     return None
 
