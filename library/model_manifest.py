@@ -8,6 +8,7 @@ module: model_manifest
 short_description: Make or verify the SHA-256 manifest of a model directory
 description:
   - Without a C(manifest.json) in O(path) it hashes every file and writes one. With one, it verifies every file against it.
+  - Files that a copy left which did not end (C(.plumbline-unfinished)) are no model. They get no manifest, and the fact is C(failed).
   - Returns a fact of kind C(model) for the head, and the manifest for the nodes that copy from it.
 options:
   path:
@@ -56,13 +57,14 @@ chunk_hashes:
   returned: always
 """
 
+import contextlib
 import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.plumbline.core import marks
 from ansible.module_utils.plumbline.core.fact import Measurement
-from ansible.module_utils.plumbline.model import chunks
+from ansible.module_utils.plumbline.model import chunks, store, unfinished
 from ansible.module_utils.plumbline.model import manifest as manifests
 
 AGAIN = {
@@ -85,7 +87,7 @@ def verify(measurement, path, known, threads, source):
             "every file as the manifest beside it says",
             f"check the disk; {again}; if it was changed on purpose: -e model_sync_rebuild_manifest=true",
         )
-    new = sorted(set(manifests.files_below(path)) - set(known["files"]))
+    new = manifests.extra(path, known)
     if new:
         measurement.add(
             "model.extra_files",
@@ -97,6 +99,29 @@ def verify(measurement, path, known, threads, source):
     if not bad:
         measurement.add("model.verified", "healthy", f"{len(known['files'])} files as the manifest says", "every SHA-256")
     return len(bad)
+
+
+def refuse(measurement, module, path, why):
+    """Say that what lies in the folder is no whole model, or in check mode that it would be made again."""
+    if module.check_mode and module.params["source"] == "random":
+        measurement.add("check_mode", "skipped", f"{why}; it would be made again and its manifest written")
+        return
+    measurement.add(
+        "model.unfinished",
+        "failed",
+        why,
+        "a complete model: a manifest.json, or files that a person put there",
+        "let a run that is still at it end; then run with a node that has the complete model as the head (the first of group serving),"
+        " and this one copies the rest; or with the model_sync_source that it was downloaded from; or remove the folder (rm -r it, or"
+        " playbooks/reset.yml with -e model_sync_reset_remove=true) and put the model there again",
+    )
+
+
+def settle(path):
+    """Remove what an unfinished copy left beside files that are as the manifest says; who holds the lock does it itself."""
+    if unfinished.is_left(path):
+        with contextlib.suppress(store.Busy), store.locked(path, 0):
+            store.settle(path)
 
 
 def build(path, threads):
@@ -135,6 +160,10 @@ def work(module, args, measurement):
 
     started = time.monotonic()
     known, changed, bad, hashes, new = manifests.load(path), False, 0, "", False
+    why = unfinished.why(path) if known is None else None
+    if why:
+        refuse(measurement, module, path, why)
+        return {}, "", False
     if known is None or args["rebuild"]:
         fresh, hashes = build(path, threads)
         changed = new = fresh != known
@@ -148,6 +177,8 @@ def work(module, args, measurement):
         hashes, new = hashes_of(path, known, threads)
     if new and not module.check_mode:
         chunks.save(path, hashes, manifests.digest(known))
+    if not bad and not module.check_mode:
+        settle(path)
     measurement.measured = manifests.measured(known, time.monotonic() - started, bad)
     measurement.context["manifest_sha256"] = manifests.digest(known)
     if known.get("origin"):

@@ -1,10 +1,12 @@
 """Make a small Qwen2 with random weights, a tokenizer and a chat template: no download, the same bytes for a seed.
 
 The model serves to prove the way from weights on a disk to tokens on the wire; what it says means nothing.
-It comes in several shards, as large models do. The directory appears whole or not at all.
+It comes in several shards, as large models do. The directory appears whole or not at all. A model that is there stays; what a copy left
+that did not end is replaced, as long as nothing of anybody else lies beside it.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import random
@@ -75,6 +77,65 @@ def make_model(args, tokenizer):
     return Qwen2ForCausalLM(config).to(torch.bfloat16)
 
 
+def unfinished(out):
+    """Return the names of the files of a copy to ``out`` that did not end, as its mark has them; None where there was none."""
+    mark, work = os.path.join(out, ".plumbline-unfinished"), os.path.join(out, ".plumbline-sync")
+    if not os.path.exists(mark) and not (os.path.isdir(work) and os.listdir(work)):
+        return None
+    try:
+        with open(mark, encoding="utf-8") as text:
+            return set(json.load(text)["files"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
+
+
+def others(out, ours):
+    """Return the names of what lies in ``out`` and is neither of ``ours`` nor hidden state of Plumbline's."""
+    found = []
+    for base, folders, names in os.walk(out):
+        folders[:] = [name for name in folders if not (base == out and name.startswith(".plumbline-"))]
+        links = [name for name in folders if os.path.islink(os.path.join(base, name))]
+        for name in names + links:
+            relative = os.path.relpath(os.path.join(base, name), out)
+            if relative not in ours and not relative.startswith(".plumbline-"):
+                found.append(relative)
+    return sorted(found)
+
+
+def is_to_be_made(out):
+    """Tell whether there is no model in ``out`` yet; exit where what lies there is none and may not be replaced."""
+    if not os.path.isdir(out) or not os.listdir(out):
+        return True
+    if os.path.exists(os.path.join(out, "manifest.json")):
+        return False
+    ours = unfinished(out)
+    if ours is None:
+        if os.path.exists(os.path.join(out, "config.json")):
+            return False
+        sys.exit(f"{out} is not empty and has no config.json: not a model of ours; move it away or set model_sync_path")
+    left = others(out, ours)
+    if left:
+        sys.exit(
+            f"{out} was left half-copied, and {len(left)} files there are not the copy's: {', '.join(left[:5])}; "
+            "move them away, or remove the folder, and run again"
+        )
+    return True
+
+
+def put(half, out):
+    """Give a model that is whole its name; nobody copies to ``out`` meanwhile."""
+    if os.path.isdir(out):
+        handle = os.open(out, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(out)
+        except BlockingIOError:
+            sys.exit(f"another run copies to {out} now; let it end, then run again")
+        finally:
+            os.close(handle)
+    os.rename(half, out)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out")
@@ -89,8 +150,9 @@ def main():
     args = parser.parse_args()
 
     out = os.path.abspath(args.out)
-    if os.path.isdir(out) and os.listdir(out):
-        sys.exit(f"{out} is not empty and has no config.json: not a model of ours; move it away or set model_sync_path")
+    if not is_to_be_made(out):
+        print(json.dumps({"path": out, "parameters": None, "files": sorted(os.listdir(out))}))
+        return
     random.seed(args.seed)
     os.umask(0o022)  # the user whom the other nodes log in as passes through the folders above
     os.makedirs(os.path.dirname(out), exist_ok=True)
@@ -103,9 +165,7 @@ def main():
         os.chmod(half, 0o755)
         for name in os.listdir(half):
             os.chmod(os.path.join(half, name), 0o644)
-        if os.path.isdir(out):
-            os.rmdir(out)
-        os.rename(half, out)
+        put(half, out)
     finally:
         shutil.rmtree(half, ignore_errors=True)
     parameters = sum(parameter.numel() for parameter in model.parameters())

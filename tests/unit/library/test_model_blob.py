@@ -8,8 +8,9 @@ import json
 import os
 
 import model_blob
+import model_manifest
 import pytest
-from ansible.module_utils.plumbline.model import blob
+from ansible.module_utils.plumbline.model import blob, unfinished
 from ansible.module_utils.plumbline.model import manifest as manifests
 from module_run import run_module
 
@@ -22,7 +23,7 @@ import base64, hashlib, json, os, pathlib, shutil, sys
 here = pathlib.Path(__file__).parent
 with open(here / "calls", "a") as calls:
     calls.write(json.dumps([sys.argv[1:], {k: v for k, v in os.environ.items() if k.startswith("AZCOPY_")}]) + "\\n")
-if (here / "fails").exists():
+if (here / "fails").exists() and not (sys.argv[1] == "list" and (here / "listing").exists()):
     print((here / "fails").read_text())
     sys.exit(1)
 store = here / "store"
@@ -100,6 +101,54 @@ def test_a_killed_one_goes_on_and_leaves_nothing_over(azcopy, tmp_path, capsys):
     result = done(capsys, azcopy, path)
     assert result["fact"]["status"] == "healthy" and not list(path.glob(".azDownload*"))
     assert result["fact"]["measured"]["transferred_bytes"] <= sum(map(len, FILES.values())) - 2
+
+
+def test_a_download_that_did_not_end_is_nobodys_model_until_it_does(azcopy, tmp_path, capsys):
+    path = tmp_path / "tiny"
+    done(capsys, azcopy, path)
+    (azcopy / "store" / "config.json").write_bytes(b'{"new": 1}')
+    (azcopy / "fails").write_text("panic")
+    (azcopy / "listing").touch()
+    assert done(capsys, azcopy, path)["fact"]["status"] == "failed"
+    assert not (path / "manifest.json").exists() and (path / "model.safetensors").exists()
+    verdict = run_module(model_manifest, capsys, path=str(path), source="directory")
+    assert [item["check"] for item in verdict["fact"]["reasons"]] == ["model.unfinished"] and verdict["manifest"] == {}
+    (azcopy / "fails").unlink()
+    assert done(capsys, azcopy, path)["complete"]
+    assert not (path / unfinished.NAME).exists()
+    assert run_module(model_manifest, capsys, path=str(path), source="blob")["fact"]["status"] == "healthy"
+
+
+def test_what_a_copy_between_nodes_left_half_way_is_made_whole_and_a_persons_file_stays(azcopy, tmp_path, capsys):
+    path = tmp_path / "tiny"
+    (path / ".plumbline-sync" / "part").mkdir(parents=True)
+    for name in ("config.json", "model-of-2.safetensors", "tokenizer.json"):
+        (path / name).write_text("old")
+    (path / unfinished.NAME).write_text(json.dumps({"files": ["config.json", "model-of-2.safetensors"]}))
+    result = done(capsys, azcopy, path)
+    assert result["complete"] and result["fact"]["status"] == "healthy", result["fact"]["reasons"]
+    assert sorted(item.name for item in path.iterdir()) == [
+        ".cache", "config.json", "manifest.json", "model.safetensors", "tokenizer", "tokenizer.json"
+    ]  # fmt: skip
+    assert (path / "config.json").read_bytes() == FILES["config.json"] and (path / "tokenizer.json").read_text() == "old"
+
+
+def test_parts_of_a_copy_between_nodes_count_as_room_and_go(azcopy, tmp_path, capsys, monkeypatch):
+    part = tmp_path / "tiny" / ".plumbline-sync" / "part" / "x"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 5000)
+    monkeypatch.setattr(manifests, "free_bytes", lambda _path: sum(map(len, FILES.values())) - 5000)
+    assert done(capsys, azcopy, tmp_path / "tiny")["fact"]["status"] == "healthy"
+    assert not (tmp_path / "tiny" / ".plumbline-sync").exists()
+
+
+def test_files_that_no_copy_left_are_foreign_also_beside_a_mark(azcopy, tmp_path, capsys):
+    path = tmp_path / "tiny"
+    path.mkdir()
+    (path / "config.json").write_text("mine")
+    (path / unfinished.NAME).write_text(json.dumps({"files": ["model.safetensors"]}))
+    result = done(capsys, azcopy, path)
+    assert checks(result, "failed") == ["model.foreign"] and (path / "config.json").read_text() == "mine"
 
 
 def test_a_file_that_came_damaged_is_named_and_not_kept(azcopy, tmp_path, capsys):

@@ -5,9 +5,11 @@ import os
 import model_manifest
 import model_sync
 import pytest
-from ansible.module_utils.plumbline.model import chunks, peer, store
+import yaml
+from ansible.module_utils.plumbline.model import chunks, look, peer, store, unfinished
 from ansible.module_utils.plumbline.model import manifest as manifests
 from module_run import run_module
+from project import ROOT, load
 
 
 @pytest.fixture
@@ -20,8 +22,8 @@ def source(tmp_path):
     return folder
 
 
-def manifest_of(source, capsys, **more):
-    return run_module(model_manifest, capsys, path=str(source), **more)
+def manifest_of(folder, capsys, **more):
+    return run_module(model_manifest, capsys, path=str(folder), **more)
 
 
 @pytest.fixture
@@ -210,3 +212,294 @@ def test_no_manifest_is_incomplete(capsys, tmp_path):
 def test_ssh_takes_addresses_of_both_families_and_asks_nothing():
     argv = peer.ssh_argv("/run/x/config", "root", "fd00::2")
     assert argv[0] == "ssh" and argv[-2:] == ["--", "fd00::2"] and argv[argv.index("-l") + 1] == "root"
+
+
+# A copy that did not end.
+
+
+@pytest.fixture
+def half(source, capsys, tmp_path, by_hand, monkeypatch):
+    """A node whose update to a model of two new files was killed after the first was there; return (its folder, what the head has)."""
+    sync(capsys, tmp_path, manifest_of(source, capsys), **by_hand)
+    (source / "config.json").write_text('{"new": 1}')
+    (source / "model.safetensors").write_bytes(os.urandom(3 * chunks.SMALLEST + 5))
+    made = manifest_of(source, capsys, rebuild=True)
+    begin_again(by_hand)
+
+    def killed(self, name):
+        if name == "model.safetensors":
+            raise OSError(5, "killed")
+        finish(self, name)
+
+    finish = store.Store.finish
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Store, "finish", killed)
+        assert sync(capsys, tmp_path, made, **by_hand)["fact"]["status"] == "failed"
+    begin_again(by_hand)
+    assert (tmp_path / "big" / "config.json").read_text() == '{"new": 1}', "a file of the new model beside one of the old"
+    return tmp_path / "big", made
+
+
+def begin_again(by_hand):
+    os.makedirs(os.path.dirname(by_hand["ssh_config"]), exist_ok=True)
+    open(by_hand["ssh_config"], "w").close()
+
+
+@pytest.mark.parametrize("more", [{}, {"rebuild": True}, {"source": "random"}, {"source": "hub"}])
+def test_a_half_copied_folder_is_nobodys_model(half, capsys, more):
+    folder, _made = half
+    result = manifest_of(folder, capsys, **more)
+    assert checks(result) == [("model.unfinished", "failed")] and result["manifest"] == {} and result["chunk_hashes"] == ""
+    assert "reset_remove" in result["fact"]["reasons"][0]["remedy"] and not (folder / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("left", ["mark", "parts", "lock"])
+def test_each_trace_of_a_copy_is_enough(half, capsys, left):
+    folder, _made = half
+    if left != "mark":
+        (folder / unfinished.NAME).unlink()
+    if left != "parts":  # as the reset does
+        store.shutil.rmtree(folder / ".plumbline-sync")
+    if left == "lock":
+        with store.locked(str(folder), 0):
+            result = manifest_of(folder, capsys)
+        assert "another run" in result["fact"]["reasons"][0]["seen"]
+    else:
+        result = manifest_of(folder, capsys)
+    assert checks(result) == [("model.unfinished", "failed")] and result["manifest"] == {}
+
+
+def test_check_mode_foretells_that_a_random_model_is_made_again(half, capsys):
+    result = manifest_of(half[0], capsys, source="random", _ansible_check_mode=True)
+    assert checks(result) == [("check_mode", "skipped")] and "made again" in result["fact"]["reasons"][0]["seen"]
+
+
+def test_a_copy_that_goes_on_to_its_end_leaves_no_mark(half, capsys, tmp_path, by_hand):
+    folder, made = half
+    assert sync(capsys, tmp_path, made, **by_hand)["fact"]["status"] == "healthy"
+    assert sorted(os.listdir(folder)) == ["config.json", "manifest.json", "model.safetensors"]
+    assert manifest_of(folder, capsys)["fact"]["status"] == "healthy", "and it can be the head"
+
+
+def test_a_folder_that_became_whole_by_hand_loses_its_mark(half, source, capsys, tmp_path):
+    folder, made = half
+    (folder / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes())
+    result = sync(capsys, tmp_path, made, copy=False)
+    assert checks(result) == [("model.verified", "healthy")] and result["changed"]
+    assert sorted(os.listdir(folder)) == ["config.json", "manifest.json", "model.safetensors"]
+
+
+def test_a_mark_beside_the_manifest_of_whole_files_goes(source, capsys, tmp_path, by_hand):
+    made = manifest_of(source, capsys)
+    sync(capsys, tmp_path, made, **by_hand)
+    mark = tmp_path / "big" / unfinished.NAME  # killed between the manifest and the end
+    mark.write_text('{"files": []}')
+    assert not look.is_whole(str(mark.parent), manifests.digest(made["manifest"]), 1)
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.verified", "healthy")] and not mark.exists()
+    assert look.is_whole(str(mark.parent), manifests.digest(made["manifest"]), 1)
+    mark.write_text('{"files": []}')
+    assert manifest_of(mark.parent, capsys)["fact"]["status"] == "healthy" and not mark.exists()
+
+
+def test_a_folder_that_another_run_copies_to_is_left_to_it(source, capsys, tmp_path, by_hand):
+    made = manifest_of(source, capsys)
+    sync(capsys, tmp_path, made, **by_hand)
+    (tmp_path / "big" / "manifest.json").unlink()
+    with store.locked(str(tmp_path / "big"), 0):
+        result = sync(capsys, tmp_path, made, copy=False)
+    assert result["fact"]["status"] == "healthy" and not (tmp_path / "big" / "manifest.json").exists()
+
+
+def test_a_persons_own_folder_is_a_model_as_ever(source, capsys):
+    (source / ".plumbline-sync").mkdir()  # empty: nothing was begun
+    assert manifest_of(source, capsys)["fact"]["status"] == "healthy"
+
+
+def test_a_random_model_replaces_a_half_copy_and_nothing_of_anybody_else(half, tmp_path):
+    maker, (folder, _made) = load("roles/model_sync/files/make_random_model.py"), half
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit, match="half-copied, and 1 files.*notes.txt"):
+        maker.is_to_be_made(str(folder))
+    (folder / "notes.txt").unlink()
+    assert maker.is_to_be_made(str(folder))
+    fresh = tmp_path / ".making-x"
+    fresh.mkdir()
+    (fresh / "config.json").write_text("{}")
+    with store.locked(str(folder), 0), pytest.raises(SystemExit, match="another run"):
+        maker.put(str(fresh), str(folder))
+    maker.put(str(fresh), str(folder))
+    assert os.listdir(folder) == ["config.json"]
+    assert not maker.is_to_be_made(str(folder)), "whole, its manifest is made next"
+    (folder / "config.json").rename(folder / "x")
+    with pytest.raises(SystemExit, match="not a model of ours"):
+        maker.is_to_be_made(str(folder))
+
+
+def test_reset_keeps_the_mark_and_random_asks_for_the_manifest():
+    tasks = yaml.safe_load((ROOT / "roles/model_sync/tasks/reset.yml").read_text())
+    removed = [task["ansible.builtin.file"]["path"] for task in tasks if task.get("ansible.builtin.file", {}).get("state") == "absent"]
+    assert removed == ["{{ model_sync_path }}/.plumbline-sync", "{{ model_sync_path }}"]
+    assert tasks[-1]["when"] == "model_sync_reset_remove | bool"
+    (make,) = yaml.safe_load((ROOT / "roles/model_sync/tasks/random.yml").read_text())
+    assert make["ansible.builtin.script"]["creates"] == "{{ model_sync_path }}/manifest.json"
+
+
+# What a copy left on a node that became whole another way.
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Parts of an interrupted copy of another model, in the folder of a node's."""
+    folder = tmp_path / "big" / ".plumbline-sync"
+    (folder / "part").mkdir(parents=True)
+    (folder / "part" / "model.safetensors").write_bytes(os.urandom(2 * chunks.SMALLEST))
+    return folder
+
+
+def test_parts_beside_a_whole_model_are_removed_unless_a_copy_is_at_it(source, capsys, tmp_path, parts):
+    made = manifest_of(source, capsys)
+    store.shutil.copytree(source, parts.parent, dirs_exist_ok=True)
+    assert not look.is_whole(str(parts.parent), manifests.digest(made["manifest"]), 1)
+    with store.locked(str(parts.parent), 0):
+        assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.verified", "healthy")]
+    assert sync(capsys, tmp_path, made, copy=False, _ansible_check_mode=True)["changed"] and parts.exists()
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.verified", "healthy")] and not parts.exists()
+    assert look.is_whole(str(parts.parent), manifests.digest(made["manifest"]), 1)
+    assert not sync(capsys, tmp_path, made, copy=False)["changed"]
+
+
+def test_parts_beside_a_damaged_model_stay(source, capsys, tmp_path, parts):
+    made = manifest_of(source, capsys)
+    store.shutil.copytree(source, parts.parent, dirs_exist_ok=True)
+    (parts.parent / "config.json").write_text("{ ")
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.corrupt", "failed")] and parts.exists()
+    assert manifest_of(parts.parent, capsys)["fact"]["status"] == "failed" and parts.exists()
+
+
+def test_the_head_removes_them_too(source, capsys, parts):
+    manifest_of(source, capsys)
+    store.shutil.copytree(source, parts.parent, dirs_exist_ok=True)
+    assert manifest_of(parts.parent, capsys, _ansible_check_mode=True)["fact"]["status"] == "healthy" and parts.exists()
+    assert manifest_of(parts.parent, capsys)["fact"]["status"] == "healthy" and not parts.exists()
+
+
+def test_parts_of_another_model_count_as_room(source, capsys, tmp_path, parts, monkeypatch):
+    made = manifest_of(source, capsys)
+    left = store.left_bytes(str(parts.parent))
+    assert left >= 2 * chunks.SMALLEST
+    monkeypatch.setattr(manifests, "free_bytes", lambda _path: made["fact"]["measured"]["size_bytes"] - left)
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.copy", "incomplete")]
+    monkeypatch.setattr(manifests, "free_bytes", lambda _path: made["fact"]["measured"]["size_bytes"] - left - 1)
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.disk", "failed")]
+
+
+# Files that are not the model's.
+
+INDEX = '{"weight_map": {"a": "model-1-of-1.safetensors"}}'
+
+
+@pytest.fixture
+def resharded(source, capsys, tmp_path, by_hand):
+    """A node with a copied model in shards; the head has one in a single file by now. Return (the node's folder, what the head has)."""
+    whole = source / "model.safetensors"
+    shards = {"model.safetensors.index.json": INDEX, "model-1-of-1.safetensors": "old", "sub/x": "old"}
+    weights = whole.read_bytes()
+    whole.unlink()
+    (source / "sub").mkdir()
+    for name, text in shards.items():
+        (source / name).write_text(text)
+    sync(capsys, tmp_path, manifest_of(source, capsys), **by_hand)
+    for name in shards:
+        (source / name).unlink()
+    whole.write_bytes(weights)
+    begin_again(by_hand)
+    return tmp_path / "big", manifest_of(source, capsys, rebuild=True)
+
+
+def files_of(folder):
+    return sorted(manifests.files_below(str(folder)))
+
+
+def removed(result):
+    return [item["seen"] for item in result["fact"]["reasons"] if item["check"] == "model.removed"]
+
+
+def test_files_of_the_earlier_model_go_with_it_and_a_persons_file_stays(resharded, capsys, tmp_path, by_hand):
+    folder, made = resharded
+    (folder / "adapter.safetensors").write_text("mine")
+    compared = sync(capsys, tmp_path, made, copy=False)
+    assert checks(compared) == [("model.copy", "incomplete"), ("model.extra_files", "degraded")]
+    assert "1 files" in compared["fact"]["reasons"][1]["seen"] and "model.safetensors.index.json" in files_of(folder)
+    result = sync(capsys, tmp_path, made, **by_hand)
+    assert checks(result) == [("model.removed", "healthy"), ("model.verified", "healthy"), ("model.extra_files", "degraded")]
+    assert "removed 3 files" in removed(result)[0] and "model.safetensors.index.json" in removed(result)[0]
+    assert "adapter.safetensors" in result["fact"]["reasons"][2]["seen"] and result["fact"]["status"] == "degraded"
+    assert files_of(folder) == ["adapter.safetensors", "config.json", "model.safetensors"]
+    assert not look.is_whole(str(folder), manifests.digest(made["manifest"]), 1)
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.verified", "healthy"), ("model.extra_files", "degraded")]
+    (folder / "adapter.safetensors").unlink()
+    assert look.is_whole(str(folder), manifests.digest(made["manifest"]), 1)
+
+
+def test_without_other_files_the_node_is_healthy_at_once(resharded, capsys, tmp_path, by_hand):
+    folder, made = resharded
+    assert sync(capsys, tmp_path, made, **by_hand)["fact"]["status"] == "healthy" and files_of(folder) == [
+        "config.json",
+        "model.safetensors",
+    ]
+    assert look.is_whole(str(folder), manifests.digest(made["manifest"]), 1)
+
+
+def test_also_where_nothing_is_to_be_copied(resharded, source, capsys, tmp_path):
+    folder, made = resharded
+    (folder / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes())
+    foretold = sync(capsys, tmp_path, made, copy=False, _ansible_check_mode=True)
+    assert (
+        foretold["changed"]
+        and checks(foretold) == [("model.verified", "healthy"), ("check_mode", "skipped")]
+        and len(files_of(folder)) == 5
+    )
+    result = sync(capsys, tmp_path, made, copy=False)
+    assert checks(result) == [("model.removed", "healthy"), ("model.verified", "healthy")]
+    assert files_of(folder) == ["config.json", "model.safetensors"]
+
+
+def test_a_copy_that_goes_on_after_a_kill_still_knows_the_earlier_model(resharded, capsys, tmp_path, by_hand, monkeypatch):
+    folder, made = resharded
+
+    def killed(*_args):
+        raise OSError(5, "killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Store, "finish", killed)
+        assert sync(capsys, tmp_path, made, **by_hand)["fact"]["status"] == "failed"
+    assert "model.safetensors.index.json" in files_of(folder) and not (folder / "manifest.json").exists()
+    begin_again(by_hand)
+    result = sync(capsys, tmp_path, made, **by_hand)
+    assert result["fact"]["status"] == "healthy" and "removed 3 files" in removed(result)[0]
+    assert files_of(folder) == ["config.json", "model.safetensors"]
+
+
+def test_files_of_a_node_that_was_the_head_are_a_persons_and_named(resharded, capsys, tmp_path, by_hand):
+    folder, made = resharded
+    manifest_of(folder, capsys)
+    before = set(files_of(folder))
+    result = sync(capsys, tmp_path, made, **by_hand)
+    assert result["fact"]["status"] == "degraded" and removed(result) == []
+    assert before <= set(files_of(folder))
+
+
+def test_nothing_is_removed_through_a_linked_folder(resharded, capsys, tmp_path, by_hand):
+    folder, made = resharded
+    (folder / "sub").rename(tmp_path / "elsewhere")
+    (folder / "sub").symlink_to(tmp_path / "elsewhere")
+    result = sync(capsys, tmp_path, made, **by_hand)
+    assert (tmp_path / "elsewhere" / "x").exists() and "removed 2 files" in removed(result)[0]
+    assert result["fact"]["status"] == "degraded" and "sub/x" in result["fact"]["reasons"][-1]["seen"]
+
+
+def test_nothing_is_removed_from_a_damaged_node(resharded, source, capsys, tmp_path):
+    folder, made = resharded
+    (folder / "config.json").write_text("[]")
+    result = sync(capsys, tmp_path, made, copy=False)
+    assert checks(result) == [("model.corrupt", "failed"), ("model.extra_files", "degraded")] and len(files_of(folder)) == 4

@@ -361,6 +361,29 @@ def test_two_runs_wait_for_each_other_and_the_lock_of_a_dead_one_is_gone(tmp_pat
         pass
 
 
+def test_files_and_their_names_are_on_the_disk_before_the_manifest_says_so(world, monkeypatch):
+    events, sync, replace, manifest = [], os.fsync, os.replace, str(world.path("one") / "manifest.json")
+
+    def synced(handle):
+        events.append(("on disk", os.readlink("/proc/self/fd/%d" % handle)))
+        sync(handle)
+
+    def replaced(old, new):
+        events.append(("named", new))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    world.pull("one", [("source", {})])
+    last = events.index(("named", manifest))
+    for name in world.manifest["files"]:
+        whole = str(world.path("one") / name)
+        part = os.path.join(str(world.path("one")), chunk_server.WORK, "part", name)
+        assert events.index(("on disk", part)) < events.index(("named", whole)) < last
+        assert ("on disk", os.path.dirname(whole)) in events[events.index(("named", whole)) : last], "its name is on the disk too"
+    assert ("on disk", str(world.path("one"))) in events[last:], "and the manifest's own"
+
+
 def test_what_an_interrupted_copy_of_another_manifest_left_is_removed(world):
     world.store("one")
     other = dict(world.manifest, files={"config.json": world.manifest["files"]["config.json"]})

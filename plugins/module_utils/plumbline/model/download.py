@@ -11,7 +11,7 @@ import shlex
 import time
 
 from ..core.files import write_atomically
-from . import hub_files
+from . import hub_files, store, unfinished
 from . import manifest as manifests
 from .hub import HubError
 from .progress import Progress
@@ -102,7 +102,9 @@ class Download:
         damaged = ours and origin.get("commit") == self.commit and old is not None
         if damaged:
             self.measurement.measured["corrupt_files"] = len(wrong)
-        if ours and not damaged:
+        # What a copy between nodes left half-way is ours too: this node was none of the downloading ones then.
+        copied = old is None and not origin and set(wrong) <= unfinished.ours(self.path, None)
+        if copied or (ours and not damaged):
             return True
         for name, why in sorted(wrong.items()):
             seen = "%s: %s" % (os.path.join(self.path, name), why)
@@ -131,7 +133,7 @@ class Download:
         self.changed = bool(wanted)
 
     def _room(self, files, wanted):
-        needed = sum(files[name].size for name in wanted) - hub_files.on_disk(self.path, [])
+        needed = sum(files[name].size for name in wanted) - hub_files.on_disk(self.path, []) - store.left_bytes(self.path)
         free = manifests.free_bytes(self.path)
         if needed > free:
             seen = "%d bytes free at %s, %d bytes needed for %d files" % (free, self.path, needed, len(wanted))
@@ -142,8 +144,13 @@ class Download:
         stale = set(wrong)
         if old and self._is(old.get("origin") or {}):
             stale |= set(old["files"]) - set(files)
+        if old is None:
+            stale |= unfinished.ours(self.path, None) - set(files)
+        unfinished.begin(self.path, {"files": files}, old)
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(self.path, manifests.NAME))
+        with contextlib.suppress(store.Busy), store.locked(self.path, 0):
+            store.drop_parts(self.path)
         write_atomically(os.path.join(self.path, OURS, "origin"), json.dumps(self._origin()) + "\n")
         for name in stale:
             with contextlib.suppress(FileNotFoundError):
@@ -182,6 +189,8 @@ class Download:
         fresh = {"schema": manifests.SCHEMA, "origin": self._origin()}
         fresh["files"] = {name: {"size": files[name].size, "sha256": whole[name]} for name in sorted(files)}
         manifests.save(self.path, manifests.check(fresh))
+        with contextlib.suppress(store.Busy), store.locked(self.path, 0):
+            store.settle(self.path)
         hub_files.best_parts(self.path, files, [])  # removes what is left of other attempts
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(self.path, PROGRESS))

@@ -6,6 +6,7 @@ copy: a file that differs from the manifest beside it was damaged afterwards.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -119,9 +120,34 @@ def load(folder):
         raise ManifestError(f"{path}: {error}") from error
 
 
+def to_disk(path):
+    """Wait until a file's bytes, or a folder's names, are on the disk; one that is not there is no matter. Raises OSError."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot do it for this kind
+            raise
+    finally:
+        os.close(handle)
+
+
 def save(folder, manifest):
-    """Write the manifest so that it is there whole or not at all, and on the disk before its name is."""
+    """Write the manifest so that it is there whole or not at all, and on the disk before its name is.
+
+    What it promises is on the disk before it: else a loss of power would leave a manifest beside files that are not as it says.
+    """
+    paths, at = set(manifest["files"]), set(manifest["files"])
+    while at:  # the folders above, as each has the name of the one below
+        at = {os.path.dirname(path) for path in at} - {""}
+        paths |= at
+    for path in [*sorted(paths), ""]:
+        to_disk(os.path.join(folder, path))
     write_atomically(os.path.join(folder, NAME), encode(manifest), durable=True)
+    to_disk(folder)
 
 
 def size_bytes(manifest, names=None):
@@ -163,6 +189,11 @@ def compare(folder, manifest, threads):
     hashes = hash_files(folder, same, threads)
     wrong = {name: seen for name, seen in hashes.items() if seen != manifest["files"][name]["sha256"]}
     return {"missing": missing, "size": size, "hash": wrong}
+
+
+def extra(folder, manifest):
+    """Return the names of files of a folder that are not in its manifest: a server may load them all the same."""
+    return sorted(set(files_below(folder)) - set(manifest["files"]))
 
 
 def differing(difference):

@@ -15,7 +15,7 @@ import shutil
 import time
 
 from ..core.files import write_atomically
-from . import chunks
+from . import chunks, unfinished
 from . import manifest as manifests
 from .chunk_server import HAVE, MANIFEST, PART, WORK, read_file
 
@@ -44,12 +44,36 @@ def locked(folder, patience_s):
 
 
 def kept_bytes(folder, manifest):
-    """Return the bytes that an interrupted copy of ``manifest`` has left in its folder: what goes on from there needs no room for them."""
+    """Return the bytes that an interrupted copy has left in its folder and that a copy of ``manifest`` needs no room for.
+
+    It goes on from one of the same manifest, and removes that of another first.
+    """
     work = os.path.join(folder, WORK)
     if read_file(os.path.join(work, MANIFEST)) != manifests.encode(manifest):
-        return 0
+        return left_bytes(folder)
     have, every = read_file(os.path.join(work, HAVE)) or b"", chunks.of(manifest)
     return sum(length for flag, (name, _offset, length) in zip(have, every) if flag and os.path.exists(os.path.join(work, PART, name)))
+
+
+def settle(folder):
+    """Remove what unfinished copies left beside a model whose files are as its manifest says. The caller holds the folder's lock."""
+    unfinished.end(folder)
+    drop_parts(folder)
+
+
+def drop_parts(folder):
+    """Remove the parts of files that an interrupted copy left. Under the folder's lock."""
+    shutil.rmtree(os.path.join(folder, WORK), ignore_errors=True)
+
+
+def left_bytes(folder):
+    """Return the bytes on the disk that an interrupted copy has left: they are free when its folder is removed."""
+    found = 0
+    for base, _folders, names in os.walk(os.path.join(folder, WORK)):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found += os.lstat(os.path.join(base, name)).st_blocks * 512
+    return found
 
 
 class Store:
@@ -151,18 +175,20 @@ class Store:
         return len(wrong)
 
     def finish(self, name):
-        """Give a verified file its name."""
+        """Give a verified file its name, once its bytes are on the disk: while others still come, the wait costs little."""
         if not self.manifest["files"][name]["size"]:
             with open(self.part(name), "wb"):
                 pass
         target = os.path.join(self.path, name)
         os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
         os.chmod(self.part(name), 0o644)
+        manifests.to_disk(self.part(name))
         os.replace(self.part(name), target)
 
     def complete(self):
-        """Write the manifest beside the files, and remove what was for the copy."""
+        """Write the manifest beside the files when all of them are on the disk, and remove what was for the copy."""
         manifests.save(self.path, self.manifest)
+        unfinished.end(self.path)
         self.remove()
 
     def remove(self):
