@@ -87,7 +87,7 @@ def verify(measurement, path, known, threads, source):
             "every file as the manifest beside it says",
             f"check the disk; {again}; if it was changed on purpose: -e model_sync_rebuild_manifest=true",
         )
-    new = sorted(set(manifests.files_below(path)) - set(known["files"]))
+    new = manifests.extra(path, known)
     if new:
         measurement.add(
             "model.extra_files",

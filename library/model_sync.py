@@ -13,6 +13,8 @@ description:
     node that is dead, slow, or hands out other bytes is passed by; the first of the chain, the source, is the last resort.
   - What came is kept in the hidden folder C(.plumbline-sync) of the model's until the copy is complete, so that a killed copy goes on
     within a file. Two runs on one node wait for each other.
+  - Files that are not in the manifest make the fact C(degraded), as a server may load them. Those of the model that was copied here before
+    are removed when all files are as the manifest says, and the fact says so; no other file ever is.
   - A file that differs from the manifest of an earlier, completed copy was damaged since. That is a failed verdict, not
     something to paper over, unless O(on_corruption=repair).
 options:
@@ -33,7 +35,9 @@ options:
     type: str
     default: ""
   copy:
-    description: V(false) only compares; a file that is to be copied makes the fact C(incomplete) until it is.
+    description:
+      - V(false) only compares; a file that is to be copied makes the fact C(incomplete) until it is.
+      - Where all are as they should be, C(manifest.json) is brought up to date, and what earlier copies left is removed, all the same.
     type: bool
     default: true
   only:
@@ -170,6 +174,7 @@ class Sync:
                 self.settle()
         if wanted == []:
             self.verified(0)
+        self.name_extra_files(to_go=self.obsolete() if wanted or (wanted == [] and self.module.check_mode) else [])
 
     def look(self):
         """Compare; return ``(names to copy, whether the manifest beside them is an old one)``, None for names where damage forbids it."""
@@ -185,8 +190,42 @@ class Sync:
             return None, False
         return manifests.differing(difference), not marked or old != self.manifest or unfinished.is_left(self.path)
 
+    def obsolete(self):
+        """Return the names of files of the earlier model, copied here and not in this one: a server might load them, and not these."""
+        ours, here = unfinished.ours(self.path, self.old), os.path.realpath(self.path)
+
+        def is_here(name):  # not in a linked folder, which keeps it elsewhere
+            return os.path.join(os.path.realpath(os.path.join(self.path, os.path.dirname(name))), "").startswith(os.path.join(here, ""))
+
+        return [name for name in manifests.extra(self.path, self.manifest) if name in ours and is_here(name)]
+
+    def remove_obsolete(self):
+        """Remove them and say so. Under the lock, when all files are as the manifest says and before the earlier manifest is replaced."""
+        names = self.obsolete()
+        for name in names:
+            os.remove(os.path.join(self.path, name))
+        if names:
+            self.measurement.add(
+                "model.removed", "healthy", f"removed {len(names)} files of the model that was here before: {', '.join(names[:5])}",
+                "no files but the manifest's",
+            )  # fmt: skip
+
+    def name_extra_files(self, to_go):
+        """Name the files that are not the model's, but for those that are ``to_go`` when the copy is complete."""
+        names = [name for name in manifests.extra(self.path, self.manifest) if name not in to_go]
+        if names:
+            self.measurement.add(
+                "model.extra_files", "degraded", f"{len(names)} files that are not in the manifest: {', '.join(names[:5])}",
+                "no other files", f"remove them from {self.path}: a server may load them",
+            )  # fmt: skip
+        if to_go and self.module.check_mode:
+            self.measurement.add(
+                "check_mode", "skipped", f"{len(to_go)} files of the earlier model would be removed: {', '.join(to_go[:5])}"
+            )
+
     def settle(self):
         """Say beside files that are all as the manifest says that they are. Under the lock."""
+        self.remove_obsolete()
         manifests.save(self.path, self.manifest)
         store.settle(self.path)
         self.changed = True
@@ -352,6 +391,7 @@ class Sync:
                 "see the head's own verdict: its file may be damaged; else check this node's disk and memory",
             )  # fmt: skip
         if trouble is None and not chain.bad_files:
+            self.remove_obsolete()
             here.complete()
             self.passed_by(chain)
             self.verified(len(here.wanted))

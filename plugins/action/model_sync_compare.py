@@ -10,8 +10,9 @@ DOCUMENTATION = r"""
 module: model_sync_compare
 short_description: Compare a node's copy of a model with the head's manifest
 description:
-  - Hashes each file on the node. Where the manifest beside them is the head's and every SHA-256 is as it says, that is the result.
-  - Everywhere else M(model_sync) compares, with its C(copy) off, and says what is to be copied or wrong. Nothing is copied or changed.
+  - Hashes each file on the node. Where the manifest beside them is the head's, every SHA-256 is as it says, and there are no other files,
+    that is the result.
+  - Everywhere else M(model_sync) compares, with its C(copy) off, and says what is to be copied or wrong. No file is copied or mended.
 options:
   path: {description: "The model directory, the same on each node.", type: path, required: true}
   manifest: {description: "The head's manifest, from M(model_manifest); empty when it has none.", type: dict, required: true}

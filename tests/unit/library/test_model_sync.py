@@ -391,3 +391,115 @@ def test_parts_of_another_model_count_as_room(source, capsys, tmp_path, parts, m
     assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.copy", "incomplete")]
     monkeypatch.setattr(manifests, "free_bytes", lambda _path: made["fact"]["measured"]["size_bytes"] - left - 1)
     assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.disk", "failed")]
+
+
+# Files that are not the model's.
+
+INDEX = '{"weight_map": {"a": "model-1-of-1.safetensors"}}'
+
+
+@pytest.fixture
+def resharded(source, capsys, tmp_path, by_hand):
+    """A node with a copied model in shards; the head has one in a single file by now. Return (the node's folder, what the head has)."""
+    whole = source / "model.safetensors"
+    shards = {"model.safetensors.index.json": INDEX, "model-1-of-1.safetensors": "old", "sub/x": "old"}
+    weights = whole.read_bytes()
+    whole.unlink()
+    (source / "sub").mkdir()
+    for name, text in shards.items():
+        (source / name).write_text(text)
+    sync(capsys, tmp_path, manifest_of(source, capsys), **by_hand)
+    for name in shards:
+        (source / name).unlink()
+    whole.write_bytes(weights)
+    begin_again(by_hand)
+    return tmp_path / "big", manifest_of(source, capsys, rebuild=True)
+
+
+def files_of(folder):
+    return sorted(manifests.files_below(str(folder)))
+
+
+def removed(result):
+    return [item["seen"] for item in result["fact"]["reasons"] if item["check"] == "model.removed"]
+
+
+def test_files_of_the_earlier_model_go_with_it_and_a_persons_file_stays(resharded, capsys, tmp_path, by_hand):
+    folder, made = resharded
+    (folder / "adapter.safetensors").write_text("mine")
+    compared = sync(capsys, tmp_path, made, copy=False)
+    assert checks(compared) == [("model.copy", "incomplete"), ("model.extra_files", "degraded")]
+    assert "1 files" in compared["fact"]["reasons"][1]["seen"] and "model.safetensors.index.json" in files_of(folder)
+    result = sync(capsys, tmp_path, made, **by_hand)
+    assert checks(result) == [("model.removed", "healthy"), ("model.verified", "healthy"), ("model.extra_files", "degraded")]
+    assert "removed 3 files" in removed(result)[0] and "model.safetensors.index.json" in removed(result)[0]
+    assert "adapter.safetensors" in result["fact"]["reasons"][2]["seen"] and result["fact"]["status"] == "degraded"
+    assert files_of(folder) == ["adapter.safetensors", "config.json", "model.safetensors"]
+    assert not look.is_whole(str(folder), manifests.digest(made["manifest"]), 1)
+    assert checks(sync(capsys, tmp_path, made, copy=False)) == [("model.verified", "healthy"), ("model.extra_files", "degraded")]
+    (folder / "adapter.safetensors").unlink()
+    assert look.is_whole(str(folder), manifests.digest(made["manifest"]), 1)
+
+
+def test_without_other_files_the_node_is_healthy_at_once(resharded, capsys, tmp_path, by_hand):
+    folder, made = resharded
+    assert sync(capsys, tmp_path, made, **by_hand)["fact"]["status"] == "healthy" and files_of(folder) == [
+        "config.json",
+        "model.safetensors",
+    ]
+    assert look.is_whole(str(folder), manifests.digest(made["manifest"]), 1)
+
+
+def test_also_where_nothing_is_to_be_copied(resharded, source, capsys, tmp_path):
+    folder, made = resharded
+    (folder / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes())
+    foretold = sync(capsys, tmp_path, made, copy=False, _ansible_check_mode=True)
+    assert (
+        foretold["changed"]
+        and checks(foretold) == [("model.verified", "healthy"), ("check_mode", "skipped")]
+        and len(files_of(folder)) == 5
+    )
+    result = sync(capsys, tmp_path, made, copy=False)
+    assert checks(result) == [("model.removed", "healthy"), ("model.verified", "healthy")]
+    assert files_of(folder) == ["config.json", "model.safetensors"]
+
+
+def test_a_copy_that_goes_on_after_a_kill_still_knows_the_earlier_model(resharded, capsys, tmp_path, by_hand, monkeypatch):
+    folder, made = resharded
+
+    def killed(*_args):
+        raise OSError(5, "killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Store, "finish", killed)
+        assert sync(capsys, tmp_path, made, **by_hand)["fact"]["status"] == "failed"
+    assert "model.safetensors.index.json" in files_of(folder) and not (folder / "manifest.json").exists()
+    begin_again(by_hand)
+    result = sync(capsys, tmp_path, made, **by_hand)
+    assert result["fact"]["status"] == "healthy" and "removed 3 files" in removed(result)[0]
+    assert files_of(folder) == ["config.json", "model.safetensors"]
+
+
+def test_files_of_a_node_that_was_the_head_are_a_persons_and_named(resharded, capsys, tmp_path, by_hand):
+    folder, made = resharded
+    manifest_of(folder, capsys)
+    before = set(files_of(folder))
+    result = sync(capsys, tmp_path, made, **by_hand)
+    assert result["fact"]["status"] == "degraded" and removed(result) == []
+    assert before <= set(files_of(folder))
+
+
+def test_nothing_is_removed_through_a_linked_folder(resharded, capsys, tmp_path, by_hand):
+    folder, made = resharded
+    (folder / "sub").rename(tmp_path / "elsewhere")
+    (folder / "sub").symlink_to(tmp_path / "elsewhere")
+    result = sync(capsys, tmp_path, made, **by_hand)
+    assert (tmp_path / "elsewhere" / "x").exists() and "removed 2 files" in removed(result)[0]
+    assert result["fact"]["status"] == "degraded" and "sub/x" in result["fact"]["reasons"][-1]["seen"]
+
+
+def test_nothing_is_removed_from_a_damaged_node(resharded, source, capsys, tmp_path):
+    folder, made = resharded
+    (folder / "config.json").write_text("[]")
+    result = sync(capsys, tmp_path, made, copy=False)
+    assert checks(result) == [("model.corrupt", "failed"), ("model.extra_files", "degraded")] and len(files_of(folder)) == 4

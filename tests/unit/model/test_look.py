@@ -29,13 +29,33 @@ def asked(folder, digest=None):
     return json.loads(done.stdout)
 
 
-def test_a_whole_copy_is_whole_whatever_else_lies_there(model):
+def test_a_whole_copy_is_whole_whatever_hidden_lies_there(model):
     (model / ".plumbline-chunks").write_text("x")
+    (model / "sub/.cache").mkdir()
+    (model / "sub/.cache/y").write_text("x")
+    (model / ".plumbline-sync").mkdir()  # empty
+    (model / "empty").mkdir()
     said = asked(model)
     assert said["whole"] is True and said["verify_s"] >= 0
 
 
-@pytest.mark.parametrize("what", ["bytes", "size", "gone", "manifest", "another", "no manifest", "no folder"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "bytes",
+        "size",
+        "gone",
+        "manifest",
+        "another",
+        "no manifest",
+        "no folder",
+        "a file more",
+        "a file more below",
+        "a linked folder",
+        "parts",
+        "mark",
+    ],
+)
 def test_anything_else_is_not(model, what):
     digest = manifests.digest(manifests.load(str(model)))
     if what == "bytes":
@@ -50,6 +70,16 @@ def test_anything_else_is_not(model, what):
         (model / "manifest.json").write_text("{}")
     elif what == "another":
         digest = "0" * 64
+    elif what.startswith("a file more"):
+        (model / ("sub" if "below" in what else "") / "model.safetensors.index.json").write_text("{}")
+    elif what == "a linked folder":
+        (model.parent / "other").mkdir()
+        (model.parent / "other" / "x").write_text("x")
+        (model / "linked").symlink_to(model.parent / "other")
+    elif what == "parts":
+        (model / ".plumbline-sync" / "part").mkdir(parents=True)
+    elif what == "mark":
+        (model / ".plumbline-unfinished").write_text("{}")
     elif what == "no manifest":
         (model / "manifest.json").unlink()
     assert asked(model / "nowhere" if what == "no folder" else model, digest)["whole"] is False

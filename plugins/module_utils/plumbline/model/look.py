@@ -26,6 +26,16 @@ def sha256_of(path):
     return digest.hexdigest()
 
 
+def names_below(folder):
+    """Return the relative names of the files of a model, as ``files_below`` of :mod:`manifest`: links followed, nothing hidden."""
+    found = set()
+    for base, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [os.path.join(base, name) for name in names if not name.startswith(".")]
+        found |= {os.path.relpath(path, folder) for path in paths if os.path.isfile(path)}
+    return found - {"manifest.json"}
+
+
 def is_whole(folder, digest, threads):
     """Tell whether the manifest in ``folder`` has the SHA-256 ``digest``, and each of its files its own. Reads every byte."""
     if os.path.lexists(os.path.join(folder, ".plumbline-unfinished")):
@@ -37,6 +47,8 @@ def is_whole(folder, digest, threads):
     if hashlib.sha256(text).hexdigest() != digest:
         return False
     files = json.loads(text.decode("utf-8"))["files"]
+    if names_below(folder) - set(files):
+        return False  # an old index or shard beside them may be what is loaded: the module removes or names them
     paths = {name: os.path.join(folder, name) for name in files}
     if any(os.path.getsize(paths[name]) != entry["size"] for name, entry in files.items()):
         return False

@@ -191,6 +191,11 @@ def compare(folder, manifest, threads):
     return {"missing": missing, "size": size, "hash": wrong}
 
 
+def extra(folder, manifest):
+    """Return the names of files of a folder that are not in its manifest: a server may load them all the same."""
+    return sorted(set(files_below(folder)) - set(manifest["files"]))
+
+
 def differing(difference):
     """Return the names of all files that differ, of what :func:`compare` returns."""
     return sorted([*difference["missing"], *difference["size"], *difference["hash"]])
