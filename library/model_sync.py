@@ -302,6 +302,8 @@ class Sync:
             if not self.can_copy():
                 return
             with store.locked(self.path, self.args["timeout_s"]):
+                with contextlib.suppress(FileNotFoundError):  # an earlier run's note would have this one taken for stalled
+                    os.remove(os.path.join(self.path, store.WORK, PROGRESS))
                 self.measurement.reasons = [item for item in self.measurement.reasons if item["check"] != "model.corrupt"]
                 wanted, stale = self.look()
                 if wanted:
