@@ -341,7 +341,7 @@ def test_reset_keeps_the_mark_and_random_asks_for_the_manifest():
     assert removed == ["{{ model_sync_path }}/.plumbline-sync", "{{ model_sync_path }}"]
     assert tasks[-1]["when"] == "model_sync_reset_remove | bool"
     (make,) = yaml.safe_load((ROOT / "roles/model_sync/tasks/random.yml").read_text())
-    assert make["ansible.builtin.script"]["creates"] == "{{ model_sync_path }}/manifest.json"
+    assert make["ansible.builtin.script"]["creates"] == "{{ __model_sync_folder }}/manifest.json"
 
 
 # What a copy left on a node that became whole another way.
