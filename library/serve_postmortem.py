@@ -79,7 +79,7 @@ def container_causes(docker, name):
     how = "ended with %d" % status
     if state.get("OOMKilled"):
         how += ", out of memory"
-    elif status > 128:
+    elif 128 < status <= 128 + 64:  # Linux has 64 signals; 255 is no signal's
         how += ", killed by signal %d from outside" % (status - 128)
     return ["the container %s %s at %s" % (name, how, state.get("FinishedAt", "an unknown time"))]
 

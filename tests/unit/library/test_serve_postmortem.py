@@ -26,6 +26,7 @@ def engine(folder, state, code=0):
         ({"Running": False, "ExitCode": 137, "OOMKilled": False, "FinishedAt": "2026-11-24T09:00:00Z"}, ["137", "signal 9", "09:00:00"]),
         ({"Running": False, "ExitCode": 137, "OOMKilled": True, "FinishedAt": "x"}, ["out of memory"]),
         ({"Running": False, "ExitCode": 1, "FinishedAt": "x"}, ["ended with 1"]),
+        ({"Running": False, "ExitCode": 255, "FinishedAt": "x"}, ["ended with 255 at x"]),
     ],
 )
 def test_what_the_engine_knows(tmp_path, state, words):
