@@ -43,10 +43,9 @@ moved: {description: "C(bytes) of the file and C(seconds); empty when there was 
 """
 
 from ansible.module_utils.plumbline.core import marks
-from ansible.module_utils.plumbline.core.fact import sentence
 from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.serving.image.archive import Archive
-from ansible.module_utils.plumbline.serving.image.engine import Engine, socket_of
+from ansible.module_utils.plumbline.serving.image.engine import PROGRESS, Engine, socket_of
 
 
 def main():
@@ -58,18 +57,14 @@ def main():
             "state": {"type": "str", "choices": ["exported", "loaded"], "required": True},
             "timeout_s": {"type": "int", "default": 7200},
             "socket": {"type": "path"},
-            "progress": {"type": "path", "default": "/run/plumbline-image.progress"},
+            "progress": {"type": "path", "default": PROGRESS},
         },
         supports_check_mode=True,
     )
     archive = Archive(module.params, Engine(socket_of(module.params["socket"])))
     archive.run(module.check_mode)
     found = (archive.image or {}).get("Id") or ""
-    result = {"changed": archive.changed, "reasons": archive.reasons, "id": found, "moved": archive.moved}
-    bad = [item for item in archive.reasons if item["status"] == "failed"]
-    if bad:
-        module.fail_json(msg="; ".join("%s. What to do: %s" % (sentence(item), item["remedy"]) for item in bad), **result)
-    module.exit_json(**result)
+    module.end(archive.reasons, changed=archive.changed, id=found, moved=archive.moved)
 
 
 if __name__ == "__main__":

@@ -61,10 +61,9 @@ pulled: {description: "C(bytes) over the network, C(seconds) and C(retries); emp
 """
 
 from ansible.module_utils.plumbline.core import marks
-from ansible.module_utils.plumbline.core.fact import sentence
 from ansible.module_utils.plumbline.core.module import AnsibleModule
 from ansible.module_utils.plumbline.serving.image.bring import Bring
-from ansible.module_utils.plumbline.serving.image.engine import Engine, socket_of
+from ansible.module_utils.plumbline.serving.image.engine import PROGRESS, Engine, socket_of
 
 
 def main():
@@ -79,7 +78,7 @@ def main():
             "idle_s": {"type": "int", "default": 600},
             "socket": {"type": "path"},
             "config": {"type": "path", "default": "/root/.docker/config.json"},
-            "progress": {"type": "path", "default": "/run/plumbline-image.progress"},
+            "progress": {"type": "path", "default": PROGRESS},
         },
         supports_check_mode=True,
     )
@@ -88,11 +87,7 @@ def main():
     keys = ("Id", "RepoDigests", "Size")
     images = [{key: bring.image.get(key) for key in keys}] if bring.image else []
     answered = not any(item["check"] == "serve.engine" and item["status"] == "failed" for item in bring.reasons)
-    result = {"changed": bring.changed, "reasons": bring.reasons, "images": images, "engine": answered, "pulled": bring.pulled}
-    bad = [item for item in bring.reasons if item["status"] == "failed"]
-    if bad:
-        module.fail_json(msg="; ".join("%s. What to do: %s" % (sentence(item), item["remedy"]) for item in bad), **result)
-    module.exit_json(**result)
+    module.end(bring.reasons, changed=bring.changed, images=images, engine=answered, pulled=bring.pulled)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ansible.module_utils.plumbline.controller.watched import WatchedAction
+from ansible.module_utils.plumbline.serving.image.engine import PROGRESS
 
 
 class ActionModule(WatchedAction):
@@ -10,4 +11,4 @@ class ActionModule(WatchedAction):
 
     def progress_path(self, arguments):
         """Return where the module writes its progress: its own default, where the task gives none."""
-        return arguments.get("progress") or "/run/plumbline-image.progress"
+        return arguments.get("progress") or PROGRESS

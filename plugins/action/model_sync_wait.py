@@ -42,6 +42,7 @@ import shlex
 import time
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.plumbline.controller import watched
 from ansible.module_utils.plumbline.core.fact import reason
 from ansible.module_utils.plumbline.model.chunk_server import PROGRESS, WORK
 from ansible.plugins.action import ActionBase
@@ -52,7 +53,7 @@ ASK_S = 10.0  # after so long the job itself is asked, though its note is there:
 SILENT_S = 3.0  # a note that has not changed for so long has it asked as well
 SAY_S = 10.0
 DEAD_S = 60.0  # after so long without a new note its process is looked for: it may only be hashing
-LOST_S = 150.0  # without any answer of the node: its sshd may be started anew, its link may flap
+LOST_S = watched.SILENT_S  # without any answer of the node
 # Prints who runs the job, by its wrapper's argument, and then that it could look; grep's own argument does not match itself.
 RUNS = "grep -qzx grep /proc/self/cmdline && { grep -slzx %s /proc/[0-9]*/cmdline; echo looked; }"
 
@@ -209,4 +210,4 @@ class ActionModule(ActionBase):
         """Return what the job says."""
         folder = self.get_shell_option("async_dir", default="~/.ansible_async")
         arguments = {"jid": self.job, "mode": mode, "_async_dir": folder}
-        return self._execute_module(module_name="ansible.legacy.async_status", module_args=arguments, task_vars=self.task_vars)
+        return self._execute_module(module_name=watched.STATUS, module_args=arguments, task_vars=self.task_vars)

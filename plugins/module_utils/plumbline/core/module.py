@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ansible.module_utils import basic
 
+from .fact import sentence
 from .scrub import scrub_options, scrub_text
 
 
@@ -22,3 +23,11 @@ class AnsibleModule(basic.AnsibleModule):
         if "msg" in kwargs:
             kwargs["msg"] = scrub_text(str(kwargs["msg"]))
         super()._return_formatted(kwargs)
+
+    def end(self, reasons, **result):
+        """End with reasons of a fact: as failed where one is, with what to do about each."""
+        bad = [item for item in reasons if item["status"] == "failed"]
+        if bad:
+            said = "; ".join("%s. What to do: %s" % (sentence(item), item["remedy"]) for item in bad)
+            self.fail_json(msg=said, reasons=reasons, **result)
+        self.exit_json(reasons=reasons, **result)

@@ -180,9 +180,8 @@ def per_clock(rows):
     for group in equals.groups([row for row in rows if row["bf16_tflops"] and row["tflops_per_ghz"]], kind):
         of = {label(row): row["tflops_per_ghz"] for row in group}
         in_rate, apart = equals.slow({label(row): row["bf16_tflops"] for row in group}, SHARES["bf16_tflops"])
-        for row in group if apart is None else []:
-            if label(row) in in_rate or label(row) not in equals.slow(of, share)[0]:
-                continue
+        hidden = set(equals.slow(of, share)[0]) - set(in_rate) if apart is None else ()
+        for row in (row for row in group if label(row) in hidden):
             below = 100 * equals.below(of[label(row)], list(of.values()))
             text = "%s: %.0f TFLOP/s per GHz, %.1f %% below the median of %d; its clock is higher than theirs, which hides it in its rate"
             threshold = "none more than %g %% below the median of %d equal GPUs at its clock" % (100 * share, len(of))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 
 from ..core.files import write_atomically
@@ -17,20 +19,35 @@ def line(done, total, took_s, before=0):
     return "%s, %.1f MB/s, %s left" % (text, rate / 1e6, "%d min" % round(left / 60) if left >= 90 else "%d s" % round(left))
 
 
-class Progress:
-    """Writes :func:`line` to ``path`` as often as it is told, at most once in ``every_s`` seconds."""
+class Note:
+    """The file with the line; written as often as it is asked to, at most once in ``every_s`` seconds."""
 
-    def __init__(self, path, total, before, every_s=1.0, clock=time.monotonic):
-        self.path, self.total, self.before, self._every_s, self._clock = path, total, before, every_s, clock
+    def __init__(self, path, every_s=1.0, clock=time.monotonic):
+        self.path, self._every_s, self._clock = path, every_s, clock
         self._began, self._last = clock(), None
 
-    def tell(self, done):
-        """Write how far it is; a full disk does not stop the transfer for that."""
+    def write(self, text_at):
+        """Write what ``text_at(seconds since the beginning)`` returns; a full disk does not stop the transfer for that."""
         now = self._clock()
         if self._last is not None and now - self._last < self._every_s:
             return
         self._last = now
-        try:
-            write_atomically(self.path, line(done, self.total, now - self._began, self.before) + "\n")
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            write_atomically(self.path, text_at(now - self._began) + "\n")
+
+    def end(self):
+        """Remove it."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+
+class Progress(Note):
+    """Writes :func:`line` of a transfer of ``total`` bytes, of which ``before`` were there already."""
+
+    def __init__(self, path, total, before, every_s=1.0, clock=time.monotonic):
+        super().__init__(path, every_s, clock)
+        self.total, self.before = total, before
+
+    def tell(self, done):
+        """Write how far it is; a total that turns out too small grows with what is done."""
+        self.write(lambda took_s: line(done, max(self.total, done), took_s, self.before))

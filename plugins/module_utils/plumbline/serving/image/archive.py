@@ -10,8 +10,7 @@ import os
 import time
 
 from ...core import fact
-from ...core.files import write_atomically
-from ...model.progress import line
+from ...model.progress import Note, Progress
 from .engine import EngineError, NoEngine
 
 CHECK = "serve.image"
@@ -24,7 +23,6 @@ class Archive:
         """``args`` are the options of the module ``container_archive``, ``engine`` an :class:`~.engine.Engine`."""
         self.args, self.engine = args, engine
         self.reasons, self.image, self.moved, self.changed = [], None, {}, False
-        self._told = 0.0
 
     def run(self, check_mode=False):
         """Do it. What is wrong becomes a reason; nothing is raised."""
@@ -42,8 +40,7 @@ class Archive:
                 "failed", "%s: %s" % (self._what, error), "a file that can be read and written", "check the disk of vllm_serve_image_dir"
             )
         finally:
-            if os.path.exists(self.args["progress"]):
-                os.unlink(self.args["progress"])
+            Note(self.args["progress"]).end()
 
     @property
     def _what(self):
@@ -65,7 +62,7 @@ class Archive:
             os.makedirs(os.path.dirname(part), exist_ok=True)
             with open(part, "wb") as target:
                 # What an engine calls its size is that on its disk: about as much.
-                self.engine.export(self.args["image"], target, self._teller(self.image.get("Size") or 0), *self._until(began))
+                self.engine.export(self.args["image"], target, self._told(self.image.get("Size") or 0), *self._until(began))
             os.replace(part, self.args["path"])
         finally:
             os.umask(before)
@@ -82,7 +79,7 @@ class Archive:
             return
         began, size = time.monotonic(), os.path.getsize(self.args["path"])
         with open(self.args["path"], "rb") as source:
-            self.engine.load(source, size, self._teller(size), *self._until(began))
+            self.engine.load(source, size, self._told(size), *self._until(began))
         self._done(began)
         self.image = self.engine.image(self.args["image"])
         if self.image is None:
@@ -105,19 +102,8 @@ class Archive:
     def _until(self, began):
         return began + self.args["timeout_s"], min(600, self.args["timeout_s"])
 
-    def _teller(self, size):
-        began = time.monotonic()
-
-        def tell(done):
-            now = time.monotonic()
-            if now - self._told >= 1:
-                self._told = now
-                try:
-                    write_atomically(self.args["progress"], line(done, max(size, done), now - began) + "\n")
-                except OSError:
-                    pass  # a full disk does not stop it for that
-
-        return tell
+    def _told(self, size):
+        return Progress(self.args["progress"], size, 0).tell
 
     def _done(self, began):
         self.moved = {"bytes": os.path.getsize(self.args["path"]), "seconds": round(time.monotonic() - began, 3)}

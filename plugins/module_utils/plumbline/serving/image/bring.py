@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 
 from ...core import fact
-from ...core.files import write_atomically
-from ...model.progress import line
+from ...model.progress import Note, line
 from . import credentials, errors, toolkit
 from .engine import EngineError, NoEngine
 from .layers import Layers
@@ -68,13 +66,11 @@ class Bring:
     def _pull(self, reference):
         """Pull it; return whether that went well."""
         began, before, layers = time.monotonic(), (self.image or {}).get("Id"), Layers()
-        told = [0.0]
+        note = Note(self.args["progress"])
 
         def heard(message):
             layers.hear(message)
-            if time.monotonic() - told[0] >= 1:
-                told[0] = time.monotonic()
-                self._tell(_line(layers, told[0] - began))
+            note.write(lambda took_s: _line(layers, took_s))
 
         deadline = began + self.args["timeout_s"]
         auth = credentials.header(reference.registry, self.args["config"])
@@ -93,25 +89,12 @@ class Bring:
             self._add("serve.registry", "failed", seen, "done within %d s" % self.args["timeout_s"], remedy)
             return False
         finally:
-            self._end_progress()
+            note.end()
         took = time.monotonic() - began
         self.pulled = {"bytes": layers.done_bytes, "seconds": round(took, 3), "retries": layers.retries}
         self.image = self.engine.image(reference.wanted)
         self.changed = (self.image or {}).get("Id") != before
         return True
-
-    def _tell(self, text):
-        """Write the line that the action plugin shows; a full disk does not stop the pull for that."""
-        try:
-            write_atomically(self.args["progress"], text + "\n")
-        except OSError:
-            pass
-
-    def _end_progress(self):
-        try:
-            os.unlink(self.args["progress"])
-        except OSError:
-            pass
 
     def _prove(self, reference):
         """Say what the engine has, and whether it is what was asked for."""

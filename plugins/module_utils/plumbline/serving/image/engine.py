@@ -14,6 +14,8 @@ import time
 import urllib.parse
 
 SOCKET = "/var/run/docker.sock"
+# Where the modules write how far they are, and their action plugins look.
+PROGRESS = "/run/plumbline-image.progress"
 ANSWER_S = 30
 _PIECE = 1 << 20
 _LATE = "it was not done in time"

@@ -36,8 +36,13 @@ def shown(collectives):
         groups.setdefault((item["op"], item["tool"], item["control"]), []).append(item)
     for mine in groups.values():
         mine.sort(key=lambda item: item["peak_busbw_gbps"] or 0)
-        told += mine if len(mine) <= 2 * EXTREMES else mine[:EXTREMES] + mine[-EXTREMES:]
+        told += ends(mine)
     return told
+
+
+def ends(rows):
+    """Return the first and the last :data:`EXTREMES` of sorted rows, all of few."""
+    return rows if len(rows) <= 2 * EXTREMES else rows[:EXTREMES] + rows[-EXTREMES:]
 
 
 def _once(collectives):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..format import MISSING, digits, plural
 from ..records.entries import entry_status, of_kind
 from ..records.reading import get, num, rows, text
+from .fabric import FABRIC_ROWS, ends
 
-# GPUs up to which each has its line, and nodes up to which the table has all; above, so many of the slowest and of the fastest.
-LINES, NODES, EXTREMES = 16, 64, 5
+# GPUs up to which each has its line.
+LINES = 16
 RATES = ("read_gbps", "copy_gbps", "bf16_tflops", "tflops_per_ghz", "h2d_gbps", "d2h_gbps")
 
 
@@ -30,13 +31,13 @@ def _node(entry):
 
 def _shown(nodes):
     """Return the nodes of the table, of a large fleet those that did not pass, the slowest and the fastest at reading."""
-    if len(nodes) <= NODES:
+    if len(nodes) <= FABRIC_ROWS:
         return nodes
-    bad = [node for node in nodes if node["status"] != "healthy"][:NODES]
+    bad = [node for node in nodes if node["status"] != "healthy"][:FABRIC_ROWS]
     good = sorted(
         (node for node in nodes if node["status"] == "healthy"), key=lambda node: min(_rates(node["gpus"], "read_gbps"), default=0)
     )
-    return bad + (good if len(good) <= 2 * EXTREMES else good[:EXTREMES] + good[-EXTREMES:])
+    return bad + ends(good)
 
 
 def _line(node, gpus, place=None):
