@@ -29,10 +29,10 @@ def rates(token, read_gbps=H200):
     return Rates(read_gbps, "measured", constants.CUSTOM_US.get(token.tp, 0.0), constants.CUSTOM_SOURCE)
 
 
-def seen(path):
+def seen(path, read_gbps=H200):
     """Return one equation of the fit."""
     token, tpot_ms = capture(path)
-    known = reading_ms(token.weight_bytes + token.kv_bytes, token.tp, H200) + token.all_reduces * rates(token).all_reduce_us / 1e3
+    known = reading_ms(token.weight_bytes + token.kv_bytes, token.tp, read_gbps) + token.all_reduces * rates(token).all_reduce_us / 1e3
     return Seen(token.layers, token.hand_overs, known, tpot_ms)
 
 

@@ -124,7 +124,9 @@ def test_shared_memory_within_a_node_fails():
     [
         ("NET/IB/0/GDRDMA", "NET/IB/GDRDMA"), ("NET/IB/3(7)/GDRDMA(PCI)/Shared", "NET/IB/GDRDMA/Shared"), ("NET/Socket/0", "NET/Socket"),
         ("P2P/CUMEM/read", "P2P/CUMEM"), ("P2P/indirect/3[3]", "P2P/indirect"), ("SHM/direct/direct", "SHM/direct"),
-        ("COLLNET/SHARP/1/GDRDMA", "COLLNET/SHARP/GDRDMA"),
+        ("COLLNET/SHARP/1/GDRDMA", "COLLNET/SHARP/GDRDMA"), ("P2P/direct pointer", "P2P/direct pointer"),
+        # Two processes in one line, from vLLM's logs of two and four H200s.
+        ("P2P/CUMEM(EngineCore", "P2P/CUMEM"), ("P2P/CUME(Worker", "P2P/CUMEM"),
     ],
 )  # fmt: skip
 def test_channel(via, way):

@@ -29,6 +29,8 @@ TAG = re.compile(r"\[(?:[\w.-]+@)?\d+,\d+\](?:<\w+>)?:?")
 RAY = re.compile(r"\x1b\[[0-9;]*m|\s*\[repeated \d+x across cluster\].*")
 DEVICE = re.compile(r"\[(\d+)\]\s*([\w.+-]+:\d+(?::\d*)*/\w+)")
 VIA = re.compile(r"via (NET/[\w .-]+?/\d+\S*|COLLNET/[\w .-]+?/\d+\S*|P2P/\S+(?: pointer)?|SHM\S*)")
+# How GPUs of a node reach each other, as NCCL names it (p2p.cc). Another process's line may begin in the middle of the name.
+P2P_WAYS = ("CUMEM", "IPC", "direct", "indirect")
 VERSION = re.compile(r"NCCL version:? ?(\d+\.\d+(?:\.\d+)?(?:[+-][\w.]*\w)?)")
 # Plugins that carry InfiniBand verbs under another name: those of HPC-X (IBext, IBext_v6 to _v8, the UCX ones open the same ports).
 VERBS = re.compile(r"(?:IB|IBext(?:_v\d+)?|UCX(?:[-_]\w+)*|NCCL RDMA Plugin.*)$")
@@ -72,6 +74,10 @@ def channel(via):
         return "/".join(parts[:2] + [re.sub(r"\(PCI\)$", "", part) for part in rest])
     if parts[0] == "P2P" and len(parts) > 1 and parts[1] == "indirect":
         return "P2P/indirect"
+    if parts[0] == "P2P" and "(" in parts[-1]:
+        name = parts[1].partition("(")[0]
+        meant = [way for way in P2P_WAYS if name and way.startswith(name)]
+        return "P2P/%s" % (meant[0] if len(meant) == 1 else name)
     return "/".join(parts[:2])
 
 

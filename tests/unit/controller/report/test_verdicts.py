@@ -114,6 +114,22 @@ def test_a_fact_that_the_others_have_is_missed(judge, gone, node, status):
     assert found["nodes"][node]["status"] == status
 
 
+@pytest.mark.parametrize("kept, status", [
+    (("across",), "healthy"),  # one GPU a node: nothing within it, and the head alone keeps what the group did
+    (("across", "serving"), "healthy"),
+    (("across", "within"), "incomplete"),
+])  # fmt: skip
+def test_what_the_head_kept_for_a_group_is_not_owed_by_the_others(judge, kept, status):
+    files = {path: content for path, content in whole_run().items() if "/collective." not in path and "/link." not in path}
+    made = {"across": collective("all_reduce", "across", 640.0, 0.11), "within": collective("all_reduce", "within", 640.0, 0.11)}
+    made["serving"] = dict(collective("all_reduce", "within", 640.0, 0.11), name="serving_all_reduce")
+    for name in kept:
+        put(files, "node1", made[name])
+    _data, found = judge(files)
+    assert found["nodes"]["node2"]["status"] == status
+    assert found["nodes"]["node2"]["phases"]["fabric"] == (None if status == "healthy" else status)
+
+
 def test_a_spare_owes_no_fabric_and_an_excluded_node_no_further_fact(judge):
     files = whole_run()
     del files["facts/node3/clocks.node.json"]

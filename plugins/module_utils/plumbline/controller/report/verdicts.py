@@ -12,7 +12,7 @@ from ...core.fact import PASSING, STATUSES, first_reason, headline, reason, sent
 from ..tally import SHOWN
 from .records.asked import asked, lacking
 from .records.entries import entry_reasons, entry_status, missed, shared_by
-from .records.reading import get, rows, texts
+from .records.reading import get, plain, rows, texts
 
 # Column of the node table -> kinds of facts in it.
 PHASES = {
@@ -224,7 +224,7 @@ def _measured(mine, phase, cells):
 
 def _examples(data):
     """Return for each phase the first node, by name, that has a measurement's fact of it, None where none has."""
-    measured = [entry for entry in data["facts"] if entry["name"] not in BESIDE and not _of_an_image(entry)]
+    measured = [entry for entry in data["facts"] if entry["name"] not in BESIDE and not _of_an_image(entry) and not _of_a_group(entry)]
     hosts = {phase: {entry["host"] for entry in measured if entry["kind"] in kinds} for phase, kinds in PHASES.items()}
     return {phase: min(found, default=None) for phase, found in hosts.items()}
 
@@ -232,6 +232,17 @@ def _examples(data):
 def _of_an_image(entry):
     """Return whether a fact is of an image's copy."""
     return entry["kind"] == "model" and str(entry["name"]).startswith(IMAGE)
+
+
+def _of_a_group(entry):
+    """Return whether a fact says nothing of what other nodes owe: its host left it for a group, of which a fleet has one or a few.
+
+    With one GPU a node there is no collective within it, and the nodes beside the head leave none at all.
+    """
+    context = plain(entry["fact"].get("context"))
+    if entry["kind"] == "link":
+        return len(texts(context.get("nodes"))) > 1 and not context.get("node")
+    return entry["kind"] == "collective" and (context.get("scope") == "across" or entry["name"] == "serving_all_reduce")
 
 
 def _owes(data, host, phase, examples):

@@ -8,7 +8,7 @@ import pytest
 from ansible.module_utils.plumbline.controller.report.data import load
 from ansible.module_utils.plumbline.controller.report.prediction.constants import COSTS
 from ansible.module_utils.plumbline.controller.report.prediction.fit import fit, layer_alone
-from ansible.module_utils.plumbline.controller.report.prediction.rates import Evidence, all_reduce, evidence
+from ansible.module_utils.plumbline.controller.report.prediction.rates import Evidence, all_reduce, evidence, read_rate, served_share
 from ansible.module_utils.plumbline.controller.report.prediction.token import Rates, predict
 from ansible.module_utils.plumbline.controller.report.records.collect import collect
 from prediction_captures import AICONFIGURATOR, FITTED, H200, H200X4, STUDY, capture, of_fact, rates, seen, study
@@ -16,6 +16,7 @@ from project import ROOT, SCHEMAS
 
 PAGE = (ROOT / "docs/explain.md").read_text()
 FOUR = ROOT / "docs/reference/h200x4"
+TWO = ROOT / "docs/reference/h200x2/one_node"
 FOUR_H100 = ROOT / "docs/reference/h100x4/one_node"
 HARDWARE = {"7B TP1": "one H200", "32B TP1": "one H200", "72B TP2": "two H200s", "72B PP2": "two H200s"}
 WITHIN = 0.10
@@ -120,6 +121,41 @@ def test_the_measured_wire_explains_tp4_over_two_nodes():
     made = predict(token._replace(async_scheduling=True), Rates(H200, "measured", time_us, source), COSTS)
     assert abs(made.tpot_ms / measured - 1) < WITHIN
     assert row("72B TP4 across, Ray", "2 × 2 H200s, TCP", *numbers(made, measured), "not fitted", "—") in PAGE
+
+
+def test_two_h200s_that_were_measured_first_are_held_against_and_not_fitted_to():
+    """From what that run had measured before it served: 4581 GB/s by the fast kernel, and 3.86 µs an all-reduce."""
+    token, measured, context = of_fact(json.loads((TWO / "facts/this_machine/benchmark.tp2.json").read_text()))
+    data = load(str(TWO), str(SCHEMAS))
+    seen_there = evidence(data, collect(data).collectives)
+    rate, source = read_rate(seen_there)
+    time_us, time_source = all_reduce(seen_there, token, context["gpu_name"])
+    assert (round(rate), round(time_us, 2)) == (4581, 3.86)
+    made = predict(token, Rates(rate, source, time_us, time_source, served_share(seen_there)), COSTS)
+    assert made.low_ms < measured < made.high_ms
+    assert row("72B TP2, measured first", "two H200s", *numbers(made, measured), "not fitted", "—") in PAGE
+    # At the whole of the measured rate it would have been called slower than the range, and it is a healthy server.
+    assert predict(token, Rates(rate, source, time_us, time_source), COSTS).high_ms < measured
+
+
+def test_what_was_said_before_two_nodes_served_under_ray_is_on_the_page():
+    folder = FOUR / "two_nodes_compiled/facts/lab1"
+    told = json.loads((folder / "prediction.tp2_pp2_across_ray.json").read_text())["measured"]
+    fact = json.loads((folder / "benchmark.tp2_pp2_across_ray.json").read_text())
+    measured = fact["measured"]["summary"]["tpot_ms"]["median"]
+    numbers = "%.2f" % measured, "%.2f" % told["tpot_ms"], "at least %.2f" % told["tpot_low_ms"]
+    assert abs(told["tpot_ms"] / measured - 1) < WITHIN and told["tpot_low_ms"] < measured
+    off = percent(told["tpot_ms"] / measured - 1)
+    assert row("72B TP2 × PP2, Ray", "2 × 2 H200s, TCP", *numbers, off, "not fitted", "—") in PAGE
+
+
+def test_compiled_layers_over_tcp_take_what_the_wire_of_the_day_before_foretells():
+    token, measured, _context = of_fact(json.loads((FOUR / "two_nodes_compiled/facts/lab1/benchmark.tp4_across.json").read_text()))
+    data = load(str(FOUR / "two_nodes"), str(SCHEMAS))
+    time_us, source = all_reduce(evidence(data, collect(data).collectives), token, "NVIDIA H200")
+    made = predict(token, Rates(H200, "measured", time_us, source), COSTS)
+    assert abs(made.tpot_ms / measured - 1) < WITHIN
+    assert row("72B TP4 across", "2 × 2 H200s, TCP", *numbers(made, measured), "not fitted", "—") in PAGE
 
 
 def test_every_layout_of_the_study_is_in_the_table():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible.module_utils.plumbline.controller.report.prediction import constants
 from ansible.module_utils.plumbline.controller.report.prediction.fit import Seen, fit, layer_alone
-from prediction_captures import FITTED, seen
+from prediction_captures import FITTED, H200, seen
 
 SEEN = {name: seen(path) for name, path in FITTED.items()}
 
@@ -24,6 +24,13 @@ def test_a_layer_fitted_without_a_capture_predicts_that_capture(name):
     layer = layer_alone([one for other, one in SEEN.items() if other != name])
     one = SEEN[name]
     assert one.known_ms + one.layers * layer == pytest.approx(one.tpot_ms, rel=0.015)
+
+
+def test_the_captures_by_themselves_say_at_which_rate_a_servers_products_read():
+    """The rate with which they fit best is that of a plain kernel, and not that of the fast one of the GPU baseline."""
+    best = min(range(4000, 4800), key=lambda rate: fit([seen(path, rate) for path in FITTED.values()]).residual)
+    assert best == pytest.approx(H200, rel=0.02)
+    assert best < 0.97 * H200 / constants.SERVED_SHARE["NVIDIA H200"]
 
 
 def test_without_its_own_capture_a_hand_over_costs_nothing_and_the_pipeline_is_still_near():

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from ansible.module_utils.plumbline.controller.report.data import entry
-from ansible.module_utils.plumbline.controller.report.prediction.rates import Evidence, all_reduce, evidence, read_rate
+from ansible.module_utils.plumbline.controller.report.prediction.rates import Evidence, all_reduce, evidence, read_rate, served_share
 from ansible.module_utils.plumbline.controller.report.prediction.token import Token
 from ansible.module_utils.plumbline.controller.report.records.collectives import collectives
 from project import ROOT
@@ -44,6 +44,18 @@ def test_the_slowest_gpu_of_the_layouts_own_nodes_counts():
     found = seen(baseline("node1", 4300, 4150, None), baseline("node2", 4310), baseline("node3", 2000))
     rate, source = read_rate(found, ["node1", "node2"], KNOWN)
     assert rate == 4150 and "slowest of 3 GPUs, on node1" in source
+
+
+@pytest.mark.parametrize("model, method, share", [
+    (H200, "triton 8192 x 16, 8 warps", 0.943),
+    (H200, "torch.sum", 1.0),  # a plain kernel: what serving reaches too
+    (H200, None, 1.0),
+    ("NVIDIA H100 80GB HBM3", "triton 8192 x 16, 8 warps", 1.0),
+])  # fmt: skip
+def test_serving_reads_less_than_the_fast_kernel_of_an_h200_and_the_rate_stays_what_it_is(model, method, share):
+    found = seen(baseline("node1", 4583, model=model, read_method=method))
+    assert served_share(found, ["node1"]) == pytest.approx(share, abs=0.001)
+    assert read_rate(found, ["node1"])[0] == 4583 and served_share(found, ["node2"]) == 1.0
 
 
 def test_what_is_known_of_a_gpu_stands_in_and_nothing_is_guessed():

@@ -20,7 +20,8 @@ MEASURED = "measured in this run"
 
 
 class Evidence(NamedTuple):
-    """What a run has measured: ``gpus`` as ``(10⁹ bytes/s read, host)``, rows of the ``serving`` all-reduce, ``collectives`` (records)."""
+    """What a run has measured: ``gpus`` as ``(10⁹ bytes/s read, host, the share of it that a server's products read)``, rows of the
+    ``serving`` all-reduce, ``collectives`` (records)."""
 
     gpus: tuple = ()
     serving: tuple = ()
@@ -35,11 +36,29 @@ def evidence(data, collectives):
             continue
         if entry["kind"] == "gpu_baseline":
             whole_gpus = [gpu for gpu in rows(get(entry["fact"], "measured", "gpus")) if not gpu.get("mig")]
-            read = [(num(gpu.get("read_gbps")), entry["host"]) for gpu in whole_gpus]
-            gpus += [(rate, host) for rate, host in read if rate and rate > 0]
+            read = [(num(gpu.get("read_gbps")), entry["host"], _served_share(gpu)) for gpu in whole_gpus]
+            gpus += [one for one in read if one[0] and one[0] > 0]
         elif entry["name"] == "serving_all_reduce" and entry_status(entry) in PASSING:
             serving += rows(get(entry["fact"], "measured", "results"))
     return Evidence(tuple(gpus), tuple(serving), tuple(collectives))
+
+
+def _served_share(gpu):
+    """Return which share of a measured rate a server's products read: known of the fast kernel, which a plain one does not reach."""
+    fast = (text(gpu.get("read_method")) or "").startswith("triton")
+    return constants.SERVED_SHARE.get(gpu.get("model"), 1.0) if fast else 1.0
+
+
+def _slowest(seen, hosts):
+    """Return the slowest of the GPUs of ``hosts`` (None: any) as in :class:`Evidence`, and how many there are; None where none is."""
+    found = [one for one in seen.gpus if hosts is None or one[1] in hosts]
+    return (min(found), len(found)) if found else (None, 0)
+
+
+def served_share(seen, hosts=None):
+    """Return which share of :func:`read_rate` a server's products read; a rate from elsewhere is one that they reach."""
+    slowest, _count = _slowest(seen, hosts)
+    return slowest[2] if slowest else 1.0
 
 
 def read_rate(seen, hosts=None, known=None):
@@ -48,10 +67,9 @@ def read_rate(seen, hosts=None, known=None):
     ``seen`` is the :class:`Evidence`; of ``hosts`` (None: any) the slowest GPU counts, since all ranks wait for it. ``known`` is
     ``(rate, source)`` of the GPU by its name, which stands in where none was measured.
     """
-    found = [(rate, host) for rate, host in seen.gpus if hosts is None or host in hosts]
-    if found:
-        rate, host = min(found)
-        return rate, "%s, the slowest of %d GPUs, on %s" % (MEASURED, len(found), host)
+    slowest, count = _slowest(seen, hosts)
+    if slowest:
+        return slowest[0], "%s, the slowest of %d GPUs, on %s" % (MEASURED, count, slowest[1])
     rate, source = known or (None, None)
     if num(rate) and rate > 0:
         return rate, source or "no source was noted"

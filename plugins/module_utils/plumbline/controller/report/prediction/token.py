@@ -49,12 +49,19 @@ class Token(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What a prediction takes of the machine: 10⁹ bytes/s that a GPU reads, µs of one all-reduce, and where each is from."""
+    """What a prediction takes of the machine: 10⁹ bytes/s that a GPU reads, µs of one all-reduce, and where each is from; and which
+    share of the rate a server's products read (``constants.SERVED_SHARE``)."""
 
     read_gbps: float
     read_source: str
     all_reduce_us: float = 0.0
     all_reduce_source: str = ""
+    served_share: float = 1.0
+
+    @property
+    def served_gbps(self):
+        """Return the rate at which a server's products read, in 10⁹ bytes/s."""
+        return self.read_gbps * self.served_share
 
 
 class Term(NamedTuple):
@@ -83,9 +90,11 @@ def reading_ms(bytes_read, tp, read_gbps):
 def terms(token, rates, costs):
     """Return the :class:`Term` of each part of a :class:`Token` under ``rates``, with the fitted ``costs`` (``constants.Costs``)."""
     reads = "/ TP %d / %.4g GB/s (%s)" % (token.tp, rates.read_gbps, rates.read_source)
+    if rates.served_share != 1:
+        reads += " / %.3g (the share of it that a server's products read)" % rates.served_share
     found = [
-        Term("weights", reading_ms(token.weight_bytes, token.tp, rates.read_gbps), "%.4g GB %s" % (token.weight_bytes / 1e9, reads)),
-        Term("kv_cache", reading_ms(token.kv_bytes, token.tp, rates.read_gbps), "%.3g GB %s" % (token.kv_bytes / 1e9, reads)),
+        Term("weights", reading_ms(token.weight_bytes, token.tp, rates.served_gbps), "%.4g GB %s" % (token.weight_bytes / 1e9, reads)),
+        Term("kv_cache", reading_ms(token.kv_bytes, token.tp, rates.served_gbps), "%.3g GB %s" % (token.kv_bytes / 1e9, reads)),
         Term("layers", token.layers * costs.layer_ms, "%d layers × %.4g ms" % (token.layers, costs.layer_ms)),
     ]
     if token.all_reduces:

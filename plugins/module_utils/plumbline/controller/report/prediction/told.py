@@ -10,7 +10,7 @@ from ..records.entries import of_kind
 from ..records.reading import get, num, plain, rows, text, texts, whole
 from . import constants
 from .coverage import token_of
-from .rates import all_reduce, evidence, read_rate
+from .rates import all_reduce, evidence, read_rate, served_share
 from .token import Rates, predict
 
 
@@ -26,12 +26,13 @@ def foretell(asked, seen, hosts=None, known_rate=None, custom=True):
     if not token:
         return found
     rate, rate_source = read_rate(seen, hosts, known_rate)
+    share = served_share(seen, hosts)
     time_us, time_source = all_reduce(seen, token, asked["gpu"], custom, asked.get("layout"))
     found["against"] = [why for value, why in ((rate, rate_source), (time_us, time_source)) if value is None]
     if rate is not None:
-        found["least_ms"] = predict(token, Rates(rate, rate_source), constants.COSTS).tpot_ms
+        found["least_ms"] = predict(token, Rates(rate, rate_source, served_share=share), constants.COSTS).tpot_ms
     if not found["against"]:
-        found["rates"] = Rates(rate, rate_source, time_us, time_source)
+        found["rates"] = Rates(rate, rate_source, time_us, time_source, share)
         found["prediction"] = predict(token, found["rates"], constants.COSTS)
     return found
 
