@@ -114,6 +114,10 @@ wanted:
   type: list
   elements: str
   returned: always
+pending:
+  description: Whether the fact is no verdict yet, since the copy of what is wanted is still to come.
+  type: bool
+  returned: always
 """
 
 import contextlib
@@ -282,7 +286,7 @@ class Sync:
             return
         self.wanted = wanted
         self.measurement.add(
-            "model.copy", "incomplete", f"{len(wanted)} files, {size} bytes, are to be copied and were not yet", "every file copied",
+            "model.copy", "incomplete", f"{len(wanted)} files, {size} bytes, are still to be copied", "every file copied",
             "see why the tasks after the comparison did not copy them",
         )  # fmt: skip
 
@@ -493,7 +497,7 @@ def main():
         # Whatever became of it, another run that has copied all of it before included.
         if args["ssh_config"] and not module.check_mode:
             ssh.forget(args["ssh_config"])
-    module.exit_json(changed=sync.changed, wanted=sync.wanted, **measurement.result())
+    module.exit_json(changed=sync.changed, wanted=sync.wanted, pending=bool(sync.wanted), **measurement.result())
 
 
 if __name__ == "__main__":

@@ -45,6 +45,10 @@ wanted:
   type: list
   elements: str
   returned: always
+pending:
+  description: Whether the fact is no verdict yet, since the copy of what is wanted is still to come.
+  type: bool
+  returned: where M(model_sync) compared
 """
 
 import json

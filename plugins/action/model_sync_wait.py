@@ -54,8 +54,6 @@ SILENT_S = 3.0  # a note that has not changed for so long has it asked as well
 SAY_S = 10.0
 DEAD_S = 60.0  # after so long without a new note its process is looked for: it may only be hashing
 LOST_S = watched.SILENT_S  # without any answer of the node
-# Prints who runs the job, by its wrapper's argument, and then that it could look; grep's own argument does not match itself.
-RUNS = "grep -qzx grep /proc/self/cmdline && { grep -slzx %s /proc/[0-9]*/cmdline; echo looked; }"
 
 
 def interrupted(fact, said, why):
@@ -201,10 +199,8 @@ class ActionModule(ActionBase):
         return found if words(found) else None
 
     def runs(self):
-        """Tell whether the job's process is there; a node where that cannot be seen is believed to have it."""
-        name = self.job.split(".")[0]
-        said = self._low_level_execute_command(RUNS % shlex.quote("[%s]%s" % (name[:1], name[1:])), sudoable=True)
-        return (said.get("stdout") or "").split() != ["looked"]
+        """Tell whether the job's process is there."""
+        return watched.runs(self, self.job)
 
     def status(self, mode="status"):
         """Return what the job says."""

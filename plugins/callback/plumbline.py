@@ -57,7 +57,7 @@ from ansible.module_utils.plumbline.controller import place, run_folder, unreach
 from ansible.module_utils.plumbline.controller.preload import preload
 from ansible.module_utils.plumbline.controller.report.data import Schemas, SchemasMissing, entry
 from ansible.module_utils.plumbline.controller.report.records.entries import entry_reasons, entry_status
-from ansible.module_utils.plumbline.controller.tally import Tally
+from ansible.module_utils.plumbline.controller.tally import PENDING, Tally
 from ansible.module_utils.plumbline.core.fact import headline, kind_of
 from ansible.module_utils.plumbline.core.scrub import scrub_text
 
@@ -417,11 +417,12 @@ class CallbackModule(CallbackBase):
         if data.get("_ansible_no_log"):
             return
         for host, kind, fact in facts_in(data, result.host.get_name()):
-            self._keep_fact(host, kind, fact)
+            self._keep_fact(host, kind, fact, pending=data.get("pending") is True)
         if isinstance(data.get("plumbline_selection"), dict):
             self.keeper.write("selection.json", data["plumbline_selection"])
 
-    def _keep_fact(self, host, kind, fact):
+    def _keep_fact(self, host, kind, fact, pending=False):
+        """Keep a fact and show it; ``pending``: what it lacks is the work of a later task, so that it is no verdict yet."""
         name = re.sub(r"[^a-z0-9_.]+", "_", str(fact.get("name")))
         what = os.path.join("facts", host, "%s.%s.json" % (kind, name))
         self.kept += 1
@@ -436,8 +437,12 @@ class CallbackModule(CallbackBase):
         line = "  %-10s %-12s %-10s %-22s %6.1f s" % (status, host, kind, fact.get("name"), took)
         line += "  " + said if said else ""
         self._verdicts[what] = (line, COLOURS.get(status, C.COLOR_ERROR))
+        shown = self._verdicts[what]
+        if pending and status == "incomplete":
+            status, lacks = PENDING, next((item["seen"] for item in fact["reasons"] if item["status"] == "incomplete"), "")
+            shown = "  %-10s %-12s %-10s %-22s %6.1f s  %s" % (status, host, kind, fact.get("name"), took, lacks), C.COLOR_SKIP
         if not self._tally.folds(status, kind, dict(fact, duration_s=took)):
-            self._say(*self._verdicts[what])
+            self._say(*shown)
 
     def _judge(self, host, kind, name, fact):
         """Return a fact's status and the sentence that explains it, as the report will see them."""

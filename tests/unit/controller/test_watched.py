@@ -23,6 +23,7 @@ class Watched(watched.WatchedAction):
         self._connection = SimpleNamespace(reset=lambda: None)
         self._display = SimpleNamespace(display=lambda *_args, **_more: None)
         self.told, self.clock, self.asked = told, 0.0, []
+        self.processes = lambda: "/proc/4711/cmdline\nlooked\n"
 
     def monotonic(self):
         return self.clock
@@ -39,8 +40,8 @@ class Watched(watched.WatchedAction):
     def progress_path(self, arguments):
         return "/run/progress"
 
-    def _low_level_execute_command(self, _command, **_more):
-        return {"stdout_lines": [LINE]}
+    def _low_level_execute_command(self, command, **_more):
+        return {"stdout": self.processes()} if "cmdline" in command else {"stdout_lines": [LINE]}
 
     def _execute_module(self, module_name=None, module_args=None, **_more):
         self.asked.append(module_args["mode"])
@@ -99,3 +100,21 @@ def test_a_failure_comes_back_and_a_job_that_lasts_too_long_is_given_up(watch):
     _action, run = watch(lambda now: AnsibleConnectionFailure(GONE) if now > 20 else RUNS, async_s=60)
     with pytest.raises(AnsibleConnectionFailure, match="silent for"):
         run()
+
+
+def test_a_node_that_has_restarted_is_told_within_two_minutes_and_not_at_the_tasks_bound(watch):
+    """The job's file outlives the restart and says "not finished" for ever."""
+    action, run = watch(lambda now: AnsibleConnectionFailure(GONE) if 300 < now < 350 else RUNS)
+    action.processes = lambda: "looked\n" if action.clock > 300 else "/proc/4711/cmdline\nlooked\n"
+    found = run()
+    assert found["failed"] and "its process on the node is gone" in found["msg"] and found["msg"].endswith(LINE)
+    assert 350 <= action.clock <= 430 and action.asked[-1] == "cleanup"
+
+
+def test_a_job_that_ended_between_two_looks_is_no_dead_one_and_a_node_without_proc_is_believed(watch):
+    action, run = watch(lambda now: DONE if now > 60 else RUNS)
+    action.processes = lambda: "looked\n"
+    assert run() == {"_ansible_parsed": True, "changed": True}
+    action, run = watch(lambda now: DONE if now > 900 else RUNS)
+    action.processes = lambda: ""
+    assert run() == {"_ansible_parsed": True, "changed": True} and action.clock > 900

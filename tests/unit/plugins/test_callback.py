@@ -41,6 +41,16 @@ def test_fact_is_on_disk_as_soon_as_the_task_returns(keeper, tmp_path):
     assert (tmp_path / "run.json").exists()
 
 
+def test_what_a_later_task_of_the_run_brings_is_no_alarm_and_is_kept_as_incomplete(keeper, tmp_path):
+    kept = fact("incomplete")
+    keeper.v2_runner_on_ok(result({"pending": True, "ansible_facts": {"plumbline": {"health": kept}}}))
+    assert json.loads((tmp_path / "facts/node1/health.node.json").read_text())["status"] == "incomplete"
+    assert keeper.said[-1].split()[:2] == ["pending", "node1"] and "incomplete" not in keeper.said[-1] and "1 GiB" in keeper.said[-1]
+    # A verdict is shown as it is, whatever is still to come.
+    keeper.v2_runner_on_ok(result({"pending": True, "ansible_facts": {"plumbline": {"health": fact("failed")}}}))
+    assert keeper.said[-1].split()[0] == "failed"
+
+
 def test_facts_of_a_loop_are_all_kept(keeper, tmp_path):
     items = [{"ansible_facts": {"plumbline": {"health": fact(name=name)}}} for name in ("a", "b")]
     keeper.v2_runner_on_ok(result({"results": items}))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 # Up to so many nodes are shown one by one, in the terminal and in the report. Of more, those that are well are counted.
 SHOWN = 12
-FOLDED = ("healthy", "skipped")
+# What is shown of a fact that a later task of the same run completes. It is kept as what it is, incomplete: the run may be killed.
+PENDING = "pending"
+FOLDED = ("healthy", "skipped", PENDING)
 # What is told by its words, not by its verdict.
 TOLD = ("prediction",)
 

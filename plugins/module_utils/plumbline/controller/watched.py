@@ -18,6 +18,17 @@ FIRST_S = 0.3
 # A node that says nothing for so long is lost. A restart of its sshd, a short break of the network and a slow answer are over before.
 SILENT_S = 150
 STATUS = "ansible.legacy.async_status"
+# So often the job's process is looked for: its file says "not finished" for ever once it was killed, or the node has restarted.
+PROCESS_S = 60
+# Prints who runs the job, by its wrapper's argument, and then that it could look; grep's own argument does not match itself.
+_RUNS = "grep -qzx grep /proc/self/cmdline && { grep -slzx %s /proc/[0-9]*/cmdline; echo looked; }"
+
+
+def runs(action, job):
+    """Tell whether the process of an action's ``job`` is there; a node where that cannot be seen is believed to have it."""
+    name = job.split(".")[0]
+    said = action._low_level_execute_command(_RUNS % shlex.quote("[%s]%s" % (name[:1], name[1:])), sudoable=True)
+    return (said.get("stdout") or "").split() != ["looked"]
 
 
 class WatchedAction(ActionBase):
@@ -43,10 +54,10 @@ class WatchedAction(ActionBase):
     def _watch(self, job, task_vars):
         """Poll until the job is finished, as long as the task's ``async`` allows. A connection that breaks meanwhile is made again.
 
-        Raises AnsibleConnectionFailure where the node has not answered for :data:`SILENT_S` seconds: all others wait for this one.
+        A job whose process is gone has failed: it was killed, or its node has restarted. Raises AnsibleConnectionFailure where the node has not answered for :data:`SILENT_S` seconds: all others wait for this one.
         """
         folder = self._remote_expand_user(self.get_shell_option("async_dir", default="~/.ansible_async"))
-        began = heard = time.monotonic()
+        began = heard = looked = time.monotonic()
         given_up, answer, lost = began + self._task.async_val, {}, None
         while time.monotonic() < given_up:
             try:
@@ -57,6 +68,11 @@ class WatchedAction(ActionBase):
                     if answer.get("finished") or answer.get("failed"):
                         return self._done(answer, job, folder, task_vars)
                     self._show(task_vars)
+                    if time.monotonic() - looked >= PROCESS_S:
+                        looked = time.monotonic()
+                        gone = None if runs(self, job) else self._gone(job, folder, task_vars)
+                        if gone:
+                            return self._done(gone, job, folder, task_vars)
             except AnsibleError as error:
                 lost = error
                 if hasattr(self._connection, "reset"):
@@ -67,6 +83,17 @@ class WatchedAction(ActionBase):
         if lost is not None:
             raise self._silence(lost, time.monotonic() - heard, heard - began)
         return dict(failed=True, msg="not done within %d s" % self._task.async_val, async_result=answer)
+
+    def _gone(self, job, folder, task_vars):
+        """Return the result of a job whose process is gone, which is the one that it left where it ended between the two looks.
+
+        None where the node's answer is none: it is asked again.
+        """
+        answer = self._status(job, folder, task_vars)
+        if not answer.get("_ansible_parsed") or answer.get("finished") or answer.get("failed"):
+            return answer if answer.get("_ansible_parsed") else None
+        why = "its process on the node is gone: it was killed, or the node has restarted (see dmesg and `uptime` there)"
+        return dict(answer, failed=True, msg="; ".join([why, "its last word was: %s" % self._line] if self._line else [why]))
 
     def _done(self, answer, job, folder, task_vars):
         """Return the module's result, and remove the job's file; a connection that breaks now takes nothing of it away."""
