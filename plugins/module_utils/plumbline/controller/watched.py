@@ -54,7 +54,8 @@ class WatchedAction(ActionBase):
     def _watch(self, job, task_vars):
         """Poll until the job is finished, as long as the task's ``async`` allows. A connection that breaks meanwhile is made again.
 
-        A job whose process is gone has failed: it was killed, or its node has restarted. Raises AnsibleConnectionFailure where the node has not answered for :data:`SILENT_S` seconds: all others wait for this one.
+        A job whose process is gone has failed: it was killed, or its node has restarted. Raises AnsibleConnectionFailure where the node
+        has not answered for :data:`SILENT_S` seconds: all others wait for this one.
         """
         folder = self._remote_expand_user(self.get_shell_option("async_dir", default="~/.ansible_async"))
         began = heard = looked = time.monotonic()

@@ -87,7 +87,7 @@ def test_what_the_lab_can_show_is_said_and_what_is_larger_is_found():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_twenty_equal_runs_of_the_lab_give_at_most_one_false_alarm(seed):
-    """All four layouts. Each run is one of the lab's real ones, its samples drawn again: within and between runs the noise is the lab's own."""
+    """All four layouts. Each run is one of the lab's two whole ones, its samples drawn again: the noise is the lab's own."""
     chance = random.Random(seed)
     runs = []
     for _run in range(20):

@@ -42,7 +42,7 @@ def _told(record):
     title = describe(record["layout"]) if record["layout"] else record["name"]
     if said["tpot_ms"] is None:
         claim = "Nothing is predicted for %s." % title
-        if measured and record["implied_us"]:
+        if measured and (record["implied_us"] or 0) > 0:
             claim += " What reading, layers and hand-overs leave of its TPOT of %s is %s for each of %d all-reduces." % (
                 digits(measured, "ms"), digits(record["implied_us"], "µs"), said["all_reduces"],
             )  # fmt: skip

@@ -9,6 +9,7 @@ from ..serving import colour
 
 FITS = {True: "yes", False: "no", None: MISSING}
 PLACES = {"within": "within the range", "faster": "faster than the range", "slower": "slower than the range", None: MISSING}
+NOTHING_LEFT = "none"
 
 
 def prediction_lines(compared, layouts):
@@ -34,7 +35,8 @@ def _line(record, place):
         "off": MISSING if record["off"] is None else "%+.1f %%" % (100 * record["off"]),
         "place": PLACES[record["place"]],
         "all_reduce": digits(said["all_reduce_us"]) if known and reduces else MISSING,
-        "implied": digits(record["implied_us"]),
+        # A token that was faster than all its other terms leaves none.
+        "implied": NOTHING_LEFT if (record["implied_us"] or 0) < 0 else digits(record["implied_us"]),
         "terms": ", ".join("%s %s" % (NAMES.get(term["name"], term["name"]), digits(term["ms"])) for term in said["terms"]) or MISSING,
         "why": "; ".join(said["missing"] if known else said["against"]),
     }
