@@ -172,6 +172,7 @@ def test_a_relay_that_crawls_half_way_is_passed_by_and_named(fleet):
     assert left_over(fleet) == {}
     third = fact(run, "labm3")
     assert "labm2: slow" in str(third["reasons"]) and third["status"] == "healthy", third["measured"]["sources"]
-    assert third["measured"]["transfer_s"] < 3 * size * 8 / RATE, third["measured"]["sources"]
+    # Through the slow one alone it would be 25 times the ideal. To see that takes seconds, more of them where two cores have other work.
+    assert third["measured"]["transfer_s"] < 5 * size * 8 / RATE, third["measured"]["sources"]
     behind = fact(run, "labm4")["measured"]["sources"]
     assert not behind["labm3"]["left_because"] and behind["labm3"]["bytes"] > size / 2, "who is behind it stays where it is"
