@@ -77,6 +77,7 @@ COLOURS = {
     "incomplete": C.COLOR_WARN,
     "failed": C.COLOR_ERROR,
     "skipped": C.COLOR_SKIP,
+    PENDING: C.COLOR_SKIP,
 }
 
 
@@ -434,15 +435,18 @@ class CallbackModule(CallbackBase):
             status, said = "incomplete", "%s cannot be checked: %s: %s" % (what, type(error).__name__, error)
         took = fact.get("duration_s")
         took = took if isinstance(took, (int, float)) else 0
-        line = "  %-10s %-12s %-10s %-22s %6.1f s" % (status, host, kind, fact.get("name"), took)
-        line += "  " + said if said else ""
-        self._verdicts[what] = (line, COLOURS.get(status, C.COLOR_ERROR))
-        shown = self._verdicts[what]
+        about = "%-12s %-10s %-22s %6.1f s" % (host, kind, fact.get("name"), took)
+        self._verdicts[what] = shown = self._line(status, about, said)
         if pending and status == "incomplete":
-            status, lacks = PENDING, next((item["seen"] for item in fact["reasons"] if item["status"] == "incomplete"), "")
-            shown = "  %-10s %-12s %-10s %-22s %6.1f s  %s" % (status, host, kind, fact.get("name"), took, lacks), C.COLOR_SKIP
+            status = PENDING
+            shown = self._line(status, about, said)
         if not self._tally.folds(status, kind, dict(fact, duration_s=took)):
             self._say(*shown)
+
+    @staticmethod
+    def _line(status, about, said):
+        """Return the line of a fact and its colour."""
+        return "  %-10s %s%s" % (status, about, "  " + said if said else ""), COLOURS.get(status, C.COLOR_ERROR)
 
     def _judge(self, host, kind, name, fact):
         """Return a fact's status and the sentence that explains it, as the report will see them."""

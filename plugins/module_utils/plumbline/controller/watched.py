@@ -91,8 +91,10 @@ class WatchedAction(ActionBase):
         None where the node's answer is none: it is asked again.
         """
         answer = self._status(job, folder, task_vars)
-        if not answer.get("_ansible_parsed") or answer.get("finished") or answer.get("failed"):
-            return answer if answer.get("_ansible_parsed") else None
+        if not answer.get("_ansible_parsed"):
+            return None
+        if answer.get("finished") or answer.get("failed"):
+            return answer
         why = "its process on the node is gone: it was killed, or the node has restarted (see dmesg and `uptime` there)"
         return dict(answer, failed=True, msg="; ".join([why, "its last word was: %s" % self._line] if self._line else [why]))
 

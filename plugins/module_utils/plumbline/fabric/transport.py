@@ -72,8 +72,6 @@ def channel(via):
     if parts[0] in ("NET", "COLLNET"):
         rest = [part for part in parts[2:] if not re.match(r"\d+(\(\d+\))?$", part)]
         return "/".join(parts[:2] + [re.sub(r"\(PCI\)$", "", part) for part in rest])
-    if parts[0] == "P2P" and len(parts) > 1 and parts[1] == "indirect":
-        return "P2P/indirect"
     if parts[0] == "P2P" and "(" in parts[-1]:
         name = parts[1].partition("(")[0]
         meant = [way for way in P2P_WAYS if name and way.startswith(name)]
