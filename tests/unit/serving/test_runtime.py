@@ -54,6 +54,8 @@ def test_client_is_polled_and_ended_with_its_children(runtime, tmp_path):
 
         assert wait_for(lambda: len([pid for pid in left() if processes.command_of(pid).startswith("sleep")]) == 2)
         assert client.poll() is None
+        # A container's client hands its program's words on after the program has begun.
+        assert wait_for((tmp_path / "log").read_text)
         client.end()
     assert wait_for(lambda: left() == []), "ending the client alone would leave the program in the container"
     assert (tmp_path / "log").read_text() == "out\n"
